@@ -1,0 +1,1 @@
+"""Pure maths: noise schedules, prediction types, the denoiser, guidance, uncond modes."""

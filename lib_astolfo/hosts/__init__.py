@@ -1,0 +1,1 @@
+"""The programs Astolfo runs in: the protocol, and one adapter for each."""

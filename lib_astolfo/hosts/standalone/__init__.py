@@ -1,0 +1,1 @@
+"""The host without a WebUI: diffusers networks and k-diffusion samplers."""

@@ -1,0 +1,1 @@
+"""Background jobs: queue, journal, progress, pause and stop."""

@@ -1,0 +1,1 @@
+"""Recipes, methods, the streaming engine, and live merges into loaded weights."""

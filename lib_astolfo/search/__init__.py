@@ -1,0 +1,1 @@
+"""Studies over axes, their statistics, sheets, curves and reports."""
