@@ -1,0 +1,138 @@
+"""What a score is, and the scores that need no taste and no model.
+
+A score is one function of pictures and their prompts. More of them (the digits laboratory's, a user's own) are added
+by handing another dict of the same shape to :func:`lib_astolfo.search.study.run`; nothing is registered by importing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Union
+
+import numpy as np
+
+from lib_astolfo.errors import BadInput
+
+ScoreFunction = Callable[[np.ndarray, "list[str]"], "ScoreValues"]
+Better = Union[str, float]  # "lower", "higher", "none", or the value to come near to
+
+
+@dataclass(frozen=True)
+class ScoreValues:
+    """A score of one cell: the mean over its pictures, the standard error of that mean, and each picture's value.
+
+    ``each`` is float64 [N] in the order of the pictures, or None when the score is one figure for the whole set
+    (a Frechet distance); then no paired differences can be formed.
+    """
+
+    mean: float
+    error: float
+    each: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, each: np.ndarray) -> ScoreValues:
+        """From one value per picture; the error of a single picture is NaN (unknown), never 0."""
+        values = np.asarray(each, dtype=np.float64).reshape(-1)
+        error = float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else math.nan
+        return cls(float(values.mean()), error, values)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A named score: ``function(pictures uint8 [N,H,W,3], prompts) -> ScoreValues``.
+
+    ``better`` says which way is better ("lower", "higher"), that neither is ("none"), or the value to come near to.
+    ``limit`` is the best value that can be reached, where there is one (1.0 for an accuracy): a score at its limit
+    everywhere is saturated and the verdict says so.
+    """
+
+    name: str
+    function: ScoreFunction
+    better: Better = "none"
+    unit: str = ""
+    help: str = ""
+    limit: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.better, str) and self.better not in ("lower", "higher", "none"):
+            raise BadInput(f"score {self.name}: better", repr(self.better), "lower, higher, none or a number")
+
+    @property
+    def decides(self) -> bool:
+        """Whether this score can say that one cell is better than another."""
+        return self.better != "none"
+
+    def loss(self, values: np.ndarray) -> np.ndarray:
+        """``values`` turned so that lower is better; any shape, float64."""
+        values = np.asarray(values, dtype=np.float64)
+        if self.better == "higher":
+            return -values
+        if isinstance(self.better, (int, float)):
+            return np.abs(values - float(self.better))
+        return values
+
+
+def per_picture(function: Callable[[np.ndarray], np.ndarray]) -> ScoreFunction:
+    """Make a score function of one that maps pictures float64 [N,H,W,3] in [0,1] to values [N]."""
+
+    def score(pictures: np.ndarray, prompts: list[str]) -> ScoreValues:
+        return ScoreValues.of(function(np.asarray(pictures, dtype=np.float64) / 255.0))
+
+    return score
+
+
+def _luma(pictures: np.ndarray) -> np.ndarray:
+    """Rec. 601 luma [N,H,W]."""
+    return pictures @ np.array([0.299, 0.587, 0.114])
+
+
+def brightness(pictures: np.ndarray) -> np.ndarray:
+    """Mean luma, 0 black to 1 white; rises when guidance burns."""
+    return _luma(pictures).mean(axis=(1, 2))
+
+
+def contrast(pictures: np.ndarray) -> np.ndarray:
+    """Standard deviation of luma; low for the grey blur of an undertrained uncond."""
+    return _luma(pictures).std(axis=(1, 2))
+
+
+def saturation(pictures: np.ndarray) -> np.ndarray:
+    """Mean over pixels of largest minus smallest channel (chroma), 0 grey to 1 pure colour."""
+    return (pictures.max(axis=3) - pictures.min(axis=3)).mean(axis=(1, 2))
+
+
+def sharpness(pictures: np.ndarray) -> np.ndarray:
+    """Mean squared Laplacian of luma over its variance: detail at the pixel scale, independent of contrast."""
+    luma = _luma(pictures)
+    if min(luma.shape[1:]) < 3:
+        raise BadInput("score sharpness", f"pictures of {luma.shape[2]}x{luma.shape[1]}", "at least 3x3 pixels")
+    middle = luma[:, 1:-1, 1:-1]
+    laplacian = luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:] - 4 * middle
+    return (laplacian**2).mean(axis=(1, 2)) / (luma.var(axis=(1, 2)) + 1e-6)
+
+
+def clipping(pictures: np.ndarray) -> np.ndarray:
+    """Share of colour values at 0 or 255: what too much guidance pushes out of range."""
+    return ((pictures <= 0.0) | (pictures >= 1.0)).mean(axis=(1, 2, 3))
+
+
+SCORES: dict[str, Score] = {
+    score.name: score
+    for score in (
+        Score("brightness", per_picture(brightness), "none", "", "mean luma, 0 to 1"),
+        Score("contrast", per_picture(contrast), "none", "", "standard deviation of luma"),
+        Score("saturation", per_picture(saturation), "none", "", "mean chroma, 0 grey to 1 pure colour"),
+        Score("sharpness", per_picture(sharpness), "none", "", "pixel detail relative to contrast"),
+        Score("clipping", per_picture(clipping), "none", "", "share of colour values at 0 or 255"),
+    )
+}
+
+
+def choose(names: Sequence[str], known: Mapping[str, Score]) -> dict[str, Score]:
+    """The scores of these names in this order; BadInput names an unknown one and lists what there is."""
+    for name in names:
+        if name not in known:
+            raise BadInput("scores", repr(name), f"one of {', '.join(sorted(known))}")
+    return {name: known[name] for name in names}

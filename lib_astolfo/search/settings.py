@@ -1,0 +1,44 @@
+"""The settings of a study: what one YAML, one REST body and one panel of the tab hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _ratio_axis() -> dict[str, Any]:
+    return {"ratio": [0.0, 0.25, 0.5, 0.75, 1.0]}
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """A grid over axes; what is not an axis is the same in every cell.
+
+    ``axes`` maps a name of :data:`lib_astolfo.search.axes.AXES` to its values: a list, or a range as the WebUI's
+    X/Y/Z plot writes it, ``0-1 [11]`` (eleven points) or ``0-1 (+0.1)`` (steps of 0.1).
+    Picture i of every cell has prompt ``prompts[i % len(prompts)]`` and seed ``seed + i``, so cells compare in pairs.
+    """
+
+    models: dict[str, str] = field(default_factory=dict)  # a: the base, b: the trained one, c where the method has it
+    method: str = "weighted_sum"
+    options: dict[str, Any] = field(default_factory=dict)  # the method's own
+    dtype: str = "fp16"  # fp16 bf16 fp32 keep: in which the merge is rounded, as the baked file will be
+    ratio: float = 1.0  # where ratio is no axis
+    axes: dict[str, Any] = field(default_factory=_ratio_axis)
+    prompts: list[str] = field(default_factory=list)
+    negative: str = ""
+    pictures: int = 4  # a cell
+    seed: int = 1
+    steps: int = 20
+    sampler: str = "Euler"
+    schedule: str = ""  # empty: the sampler's own
+    cfg: float = 4.0
+    cfg_rescale: float = 0.0
+    width: int = 0  # pixels; 0: the model's native size
+    height: int = 0
+    uncond: str = "host"  # host zero null comma, `average 0.7`, `text: words`
+    prediction: str = ""  # eps, v, `v ztsnr`, x0, `rf shift 3`, `mixed 0.5`; empty: what the trained model says
+    scores: list[str] = field(default_factory=list)  # empty: all that fit
+    primary: str = ""  # the score that chooses the winner; empty: the first that has a better side
+    batch: int = 16  # pictures drawn between two reports of progress
+    thumbnail: int = 512  # longest side, in pixels, of a picture in the sheets
