@@ -37,7 +37,8 @@ class PictureRequest:
     """One picture to draw.
 
     ``schedule`` "" is the sampler's own default; ``width`` and ``height`` in pixels, 0 is the model's native size;
-    ``sampling`` None is what the checkpoint says. ``merge`` is one line about the recipe in the live weights, written into the infotext as ``Astolfo merge``.
+    ``sampling`` None is what the checkpoint says. ``merge`` is one line about the recipe in the live weights; the
+    infotext carries it as ``Astolfo merge``.
 
     Raises:
         BadInput: a number is not finite or outside its range; the field is named.
