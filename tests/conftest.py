@@ -1,4 +1,4 @@
-"""Shared by every room: one torch thread (two are ten times slower on a busy machine), no network, the checkout on the path."""
+"""For every room: one torch thread (two are ten times slower on a busy machine), no network, the checkout importable."""
 
 from __future__ import annotations
 
