@@ -1,0 +1,259 @@
+"""Recipes: what to merge, and how; a tree that can be written as YAML and read back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Union
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lib_astolfo.errors import BadInput
+from lib_astolfo.merging import methods
+
+DTYPES = ("fp16", "bf16", "fp32", "keep")
+BLOCKS_SD1 = ("BASE", *(f"IN{i:02}" for i in range(12)), "M00", *(f"OUT{i:02}" for i in range(12)))
+BLOCKS_SDXL = ("BASE", *(f"IN{i:02}" for i in range(9)), "M00", *(f"OUT{i:02}" for i in range(9)))
+BLOCK_NAMES = (*BLOCKS_SD1, "VAE")
+ENGINE_OPTIONS: dict[str, str] = {
+    "prediction": "auto (default), same, a slot (a, b, …), or eps, v, x0, rf; also a mapping as in Sampling",
+    "non_finite": "error (default) or keep_a",
+    "time_embed": "in00 (default) or base",
+    "layout": "same (default) or any",
+    "keys": "a (default) or union",
+}
+
+ModelValue = Union[str, "Recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method over models.
+
+    Attributes:
+        method: a name in ``METHODS``.
+        models: slot to checkpoint name, or to a recipe whose result is used.
+        ratio: the method's ``alpha`` for UNet and text encoders (0 keeps A). The VAE is kept from A
+            unless ``blocks`` has ``VAE``.
+        blocks: ratio per block; a block that is not named takes ``ratio``, or, without one, is kept from A.
+            Lists and texts of 20 (SDXL) or 26 (SD1) numbers are read too.
+        options: the method's own, and those of ``ENGINE_OPTIONS``.
+        dtype: ``fp16``, ``bf16``, ``fp32`` or ``keep`` (A's own) for every merged or kept weight.
+            A recipe inside another is rounded to its dtype before it is used, as if it had been baked;
+            read from YAML or a dict an inner recipe without ``dtype`` stays in fp32.
+        output: name of the file to bake, or None.
+        hashes: file name to sha256 (or its first digits); a merge refuses files that do not match.
+    """
+
+    method: str
+    models: Mapping[str, ModelValue]
+    ratio: float | None = None
+    blocks: Mapping[str, float] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "fp16"
+    output: str | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Recipe:
+        """Read a recipe of plain values; BadInput names the key that is wrong."""
+        return _read(data, "recipe", (), "fp16")
+
+    @staticmethod
+    def from_yaml(text: str) -> Recipe:
+        """Read a recipe's YAML text."""
+        return Recipe.from_dict(_parse_yaml(text, "recipe"))
+
+    @staticmethod
+    def load(path: str | Path) -> Recipe:
+        """Read a recipe from a YAML file."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(path, error, "a readable YAML file in UTF-8") from error
+        return _read(_parse_yaml(text, str(path)), str(path), (), "fp16")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, in the order of the YAML; empty entries left out."""
+        models = {slot: m.to_dict() if isinstance(m, Recipe) else m for slot, m in self.models.items()}
+        data: dict[str, Any] = {"method": self.method, "models": models}
+        if self.ratio is not None:
+            data["ratio"] = self.ratio
+        if self.blocks is not None:
+            data["blocks"] = dict(self.blocks)
+        if self.options:
+            data["options"] = dict(self.options)
+        data["dtype"] = self.dtype
+        if self.output is not None:
+            data["output"] = self.output
+        if self.hashes:
+            data["hashes"] = dict(self.hashes)
+        return data
+
+    def to_yaml(self) -> str:
+        """YAML text that ``from_yaml`` reads back to an equal recipe."""
+        return OmegaConf.to_yaml(OmegaConf.create(self.to_dict()))
+
+    def with_ratio(self, ratio: float) -> Recipe:
+        """The same recipe at another ratio; blocks that are named keep theirs."""
+        return replace(self, ratio=ratio)
+
+    def files(self) -> tuple[str, ...]:
+        """Checkpoint names in order of first use, each once."""
+        return tuple(dict.fromkeys(self._leaves()))
+
+    def describe(self) -> str:
+        """One line for people, infotexts and logs."""
+        parts = [f"{slot}={m.describe() if isinstance(m, Recipe) else m}" for slot, m in self.models.items()]
+        if self.ratio is not None:
+            parts.append(f"ratio={self.ratio:g}")
+        if self.blocks:
+            parts.append("blocks=" + "/".join(f"{name}:{value:g}" for name, value in self.blocks.items()))
+        parts += [f"{name}={value}" for name, value in self.options.items()]
+        if self.dtype != "fp16":
+            parts.append(f"dtype={self.dtype}")
+        return f"{self.method}({', '.join(parts)})"
+
+    def method_options(self) -> dict[str, Any]:
+        """The options that go to the method, without ``alpha``."""
+        return {name: value for name, value in self.options.items() if name not in ENGINE_OPTIONS}
+
+    def _leaves(self) -> Iterator[str]:
+        for model in self.models.values():
+            if isinstance(model, Recipe):
+                yield from model._leaves()
+            else:
+                yield model
+
+
+_KEYS = ("method", "models", "ratio", "blocks", "options", "dtype", "output", "hashes")
+
+
+def _check(recipe: Recipe) -> None:
+    method = methods.get(recipe.method)
+    _check_models(recipe, method)
+    _check_ratio("ratio", recipe.ratio)
+    for name, value in (recipe.blocks or {}).items():
+        if name not in BLOCK_NAMES:
+            raise BadInput(f"blocks.{name}", name, f"one of {', '.join(BLOCK_NAMES)}")
+        if value is None:
+            raise BadInput(f"blocks.{name}", value, "a finite number")
+        _check_ratio(f"blocks.{name}", value)
+    if "alpha" in recipe.options:
+        raise BadInput("options.alpha", recipe.options["alpha"], "the ratio under the key 'ratio' or 'blocks'")
+    if "alpha" in method.options and recipe.ratio is None and not recipe.blocks:
+        raise BadInput("ratio", "nothing", "a number, or ratios per block under 'blocks'")
+    if "alpha" not in method.options and recipe.ratio is not None:
+        raise BadInput("ratio", recipe.ratio, f"no ratio: {method.name} has none")
+    method.complete(recipe.method_options())
+    _check_engine_options(recipe, (*recipe.models,))
+    if recipe.dtype not in DTYPES:
+        raise BadInput("dtype", recipe.dtype, f"one of {', '.join(DTYPES)}")
+    if recipe.output is not None and (not isinstance(recipe.output, str) or not recipe.output.strip()):
+        raise BadInput("output", repr(recipe.output), "a file name")
+
+
+def _check_models(recipe: Recipe, method: methods.Method) -> None:
+    slots = (*method.inputs, "base") if method.space == "delta" else method.inputs
+    for slot in slots:
+        if slot not in recipe.models:
+            raise BadInput(f"models.{slot}", "nothing", f"a checkpoint; {method.name} merges {', '.join(slots)}")
+    for slot, model in recipe.models.items():
+        if slot not in slots and not method.many:
+            raise BadInput(f"models.{slot}", model, f"only {', '.join(slots)} for {method.name}")
+        if not isinstance(model, Recipe) and (not isinstance(model, str) or not model.strip()):
+            raise BadInput(f"models.{slot}", repr(model), "a checkpoint's name or a recipe")
+
+
+def _check_ratio(where: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadInput(where, repr(value), "a finite number")
+
+
+def _check_engine_options(recipe: Recipe, slots: tuple[str, ...]) -> None:
+    choices = {"non_finite": ("error", "keep_a"), "time_embed": ("in00", "base"), "layout": ("same", "any")}
+    choices["keys"] = ("a", "union")
+    for name, allowed in choices.items():
+        value = recipe.options.get(name, allowed[0])
+        if value not in allowed:
+            raise BadInput(f"options.{name}", value, f"one of {', '.join(allowed)}")
+    prediction = recipe.options.get("prediction", "auto")
+    if not isinstance(prediction, Mapping) and prediction not in ("auto", "same", *slots, "eps", "v", "x0", "rf"):
+        raise BadInput("options.prediction", prediction, ENGINE_OPTIONS["prediction"])
+
+
+def _parse_yaml(text: str, where: str) -> Mapping[str, Any]:
+    try:
+        data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except RecursionError as error:
+        raise BadInput(where, "a recipe that contains itself", "a tree of recipes that ends in files") from error
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        raise BadInput(where, error, "YAML of a recipe") from error
+    if not isinstance(data, Mapping):
+        raise BadInput(where, type(data).__name__, "a mapping with 'method' and 'models'")
+    return data
+
+
+def _read(data: Mapping[str, Any], where: str, above: tuple[int, ...], dtype: str) -> Recipe:
+    if not isinstance(data, Mapping):
+        raise BadInput(where, type(data).__name__, "a mapping with 'method' and 'models'")
+    if id(data) in above:
+        raise BadInput(where, "a recipe that contains itself", "a tree of recipes that ends in files")
+    for key in data:
+        if key not in _KEYS:
+            raise BadInput(f"{where}.{key}", data[key], f"one of {', '.join(_KEYS)}")
+    models = data.get("models")
+    if not isinstance(models, Mapping):
+        raise BadInput(f"{where}.models", models, "a mapping such as {a: base.safetensors, b: trained.safetensors}")
+    inner = {
+        slot: _read(m, f"{where}.models.{slot}", (*above, id(data)), "fp32") if isinstance(m, Mapping) else m
+        for slot, m in models.items()
+    }
+    blocks = data.get("blocks")
+    return Recipe(
+        method=str(data.get("method", "")),
+        models=inner,
+        ratio=data.get("ratio"),
+        blocks=None if blocks is None else read_blocks(blocks, f"{where}.blocks"),
+        options=_mapping(data.get("options"), f"{where}.options"),
+        dtype=data.get("dtype") or dtype,
+        output=data.get("output"),
+        hashes=_mapping(data.get("hashes"), f"{where}.hashes"),
+    )
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise BadInput(where, value, "a mapping")
+    return dict(value)
+
+
+def read_blocks(value: object, where: str = "blocks") -> dict[str, float]:
+    """Block ratios from a mapping, a list, or a text of 20 (SDXL) or 26 (SD1) numbers in merge-block order."""
+    if isinstance(value, Mapping):
+        return {str(name).upper(): number for name, number in value.items()}
+    if isinstance(value, str):
+        value = _numbers(value, where)
+    if not isinstance(value, list | tuple):
+        raise BadInput(where, value, "a mapping of blocks, or 20 or 26 numbers")
+    names = {len(BLOCKS_SDXL): BLOCKS_SDXL, len(BLOCKS_SD1): BLOCKS_SD1}.get(len(value))
+    if names is None:
+        raise BadInput(where, f"{len(value)} numbers", "20 (SDXL) or 26 (SD1)")
+    return dict(zip(names, value, strict=True))
+
+
+def _numbers(text: str, where: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise BadInput(where, text, "20 or 26 numbers with commas between them") from error
