@@ -1,4 +1,4 @@
-"""For every room: one torch thread (two are ten times slower on a busy machine), no network, the checkout importable."""
+"""For every room: one torch thread (two are ten times slower on a busy machine), no hub, the checkout importable."""
 
 from __future__ import annotations
 
