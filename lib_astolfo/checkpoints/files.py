@@ -1,0 +1,176 @@
+"""Files that appear under their name only when they are complete: temporary file, flush, rename, flush of the folder.
+
+A killed process leaves at most a file named ``.<name>.<number>.astolfo-part``; the next writer of the same name removes
+it. Files of writers that are still alive are held by a lock and left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+
+from lib_astolfo.errors import BadInput, Failed
+
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file cannot be removed anyway
+    fcntl = None  # type: ignore[assignment]
+
+PART = ".astolfo-part"
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Raise BadInput if a file must not be written there: no folder, a folder, an unusable name, no consent."""
+    name = path.name
+    if not name or _RESERVED.fullmatch(name) or name != name.rstrip(". ") or any(ord(c) < 32 for c in name):
+        raise BadInput(path, f"the file name {name!r}", "a name that every system can hold (not CON, NUL, COM1, …)")
+    if os.name == "nt" and set(name) & set('<>:"|?*'):
+        raise BadInput(path, f"the file name {name!r}", 'a name without < > : " | ? *')
+    if not path.parent.is_dir():
+        raise BadInput(path, "no such folder", "an existing folder to write into")
+    if path.is_dir():
+        raise BadInput(path, "a folder of that name", "the name of a file to write")
+    if os.path.lexists(path) and not overwrite:
+        raise BadInput(path, "a file of that name", "a new name, or overwrite=true")
+
+
+class PartFile:
+    """A locked temporary file beside ``path``; ``commit()`` gives it the name, ``discard()`` removes it."""
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        """Check the target, remove leftovers of dead writers, create the file. Raises BadInput or Failed."""
+        check_target(path, overwrite)
+        self.path, self.overwrite = path, overwrite
+        prefix = part_prefix(path.name)
+        remove_leftovers(path)
+        self.part = path.parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}{PART}"
+        try:
+            self.fd = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        except OSError as error:
+            raise Failed(f"{path}: cannot be written: {error.strerror}") from error
+        _lock(self.fd)
+
+    def commit(self) -> None:
+        """Flush, rename, flush the folder. Raises BadInput if the name was taken meanwhile, Failed on other errors."""
+        try:
+            os.fsync(self.fd)
+            os.close(self.fd)
+            self.fd = -1
+            _give_name(self.part, self.path, self.overwrite)
+        except FileExistsError:
+            self.discard()
+            raise BadInput(self.path, "a file that appeared meanwhile", "a new name, or overwrite=true") from None
+        except OSError as error:
+            self.discard()
+            raise Failed(f"{self.path}: cannot be completed: {error.strerror}") from error
+        _flush_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove the temporary file; harmless when it is gone."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        with contextlib.suppress(OSError):
+            os.unlink(self.part)
+
+
+def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a small UTF-8 file at once or not at all. Raises BadInput without consent, Failed on a full disk."""
+    part = PartFile(path, overwrite)
+    try:
+        data = text.encode("utf-8")
+        while data:
+            data = data[os.write(part.fd, data) :]
+    except OSError as error:
+        part.discard()
+        raise Failed(f"{path}: cannot be written: {error.strerror}") from error
+    except BaseException:
+        part.discard()
+        raise
+    part.commit()
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Raise Failed if the disk of this path has less than ``needed`` bytes free."""
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise Failed(f"{path}: needs {needed / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB free")
+
+
+def part_prefix(name: str) -> str:
+    """What every temporary file for this name begins with; long names are shortened, told apart by a hash."""
+    if len(name.encode("utf-8")) > 180:
+        name = name[:40] + hashlib.sha256(name.encode("utf-8")).hexdigest()[:16]
+    return f".{name}."
+
+
+def remove_leftovers(path: Path) -> list[Path]:
+    """Remove the temporary files that dead writers of this path left; returns them."""
+    removed, prefix = [], part_prefix(path.name)
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(path.parent):
+            middle = entry.name[len(prefix) : -len(PART)]
+            if entry.name.startswith(prefix) and entry.name.endswith(PART) and "." not in middle and _abandoned(entry):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+                    removed.append(Path(entry.path))
+    return removed
+
+
+def _abandoned(entry: os.DirEntry[str]) -> bool:
+    if fcntl is None or not entry.is_file(follow_symlinks=False):
+        return fcntl is None
+    try:
+        fd = os.open(entry.path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return _lock(fd)
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    """Take the lock that says "a living writer holds this file"; True if it was free."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _give_name(part: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        os.replace(part, path)
+        return
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(str(path)) from None
+        os.rename(part, path)
+        return
+    os.unlink(part)
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

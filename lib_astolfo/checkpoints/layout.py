@@ -1,0 +1,174 @@
+"""Which model a file holds, read off the names and shapes of its tensors; also for models of tiny width."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lib_astolfo.errors import BadInput
+
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+
+FAMILIES = ("sd1", "sd2", "sdxl", "sdxl_refiner")
+KINDS = {4: "base", 9: "inpainting", 8: "pix2pix"}
+
+#: family, what its text encoders' names begin with (all must be there), most input blocks
+_ENCODERS: tuple[tuple[str, tuple[str, ...], int], ...] = (
+    ("sdxl", ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."), 9),
+    ("sdxl_refiner", ("conditioner.embedders.0.model.",), 12),
+    ("sd2", ("cond_stage_model.model.",), 12),
+    ("sd1", ("cond_stage_model.transformer.",), 12),
+)
+
+#: what a file is that has a name like this: pattern, description. The first that matches counts.
+_OTHERS: tuple[tuple[str, str], ...] = (
+    (
+        r"lora_(unet|te|te1|te2|prior)_|\.lora_(down|up|A|B)\b|\.(hada_w1_a|lokr_w1|oft_blocks|dora_scale)\b",
+        "a LoRA file",
+    ),
+    (r"^(model\.diffusion_model\.)?joint_blocks\.", "a Stable Diffusion 3 file"),
+    (r"^(model\.diffusion_model\.)?(double_blocks|single_blocks)\.", "a Flux file"),
+    (r"^(model\.diffusion_model\.)?double_layers\.", "an AuraFlow file"),
+    (r"^(control_model\.|input_hint_block\.|controlnet_)", "a ControlNet file"),
+    (r"^(unet\.)?(down_blocks|up_blocks|mid_block)\.", "a file in the diffusers layout (UNet)"),
+    (r"^(vae\.)?(encoder|decoder)\.(down_blocks|up_blocks|mid_block)\.", "a file in the diffusers layout (VAE)"),
+    (r"^(encoder|decoder)\.(down|up|mid|conv_in)\b", "a VAE file"),
+    (r"^(text_encoder\.|text_model\.)", "a text encoder file in the transformers layout"),
+    (r"^(emb_params|string_to_param|clip_[gl])\b", "a textual inversion"),
+    (r"^(input_blocks|middle_block|output_blocks)\.", "a UNet-only file without the prefix model.diffusion_model."),
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a checkpoint is.
+
+    ``family``: sd1, sd2, sdxl or sdxl_refiner. ``kind``: base (4 input channels), inpainting (9) or pix2pix (8).
+    ``model_channels``: width of the first UNet block. ``context_dim``: width of the text tokens. ``vector_dim``: width
+    of pooled text plus size ids, 0 without. ``channel_mult`` and ``depths``: width factor and transformer depth of each
+    level of the UNet. ``has_vae``: False for a file that needs a separate VAE.
+    """
+
+    family: str
+    kind: str = "base"
+    model_channels: int = 320
+    context_dim: int = 768
+    vector_dim: int = 0
+    channel_mult: tuple[int, ...] = (1, 2, 4, 4)
+    depths: tuple[int, ...] = (1, 1, 1, 0)
+    has_vae: bool = True
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the UNet's input."""
+        return next(channels for channels, kind in KINDS.items() if kind == self.kind)
+
+    @property
+    def is_xl(self) -> bool:
+        return self.family in ("sdxl", "sdxl_refiner")
+
+    def describe(self) -> str:
+        """A few words, as ``SDXL inpainting``."""
+        name = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL", "sdxl_refiner": "SDXL refiner"}[self.family]
+        return name if self.kind == "base" else f"{name} {self.kind}"
+
+
+def detect(shapes: Mapping[str, Sequence[int]], where: str) -> Layout:
+    """The layout of a file from its tensor names and shapes; ``where`` names the file in errors.
+
+    Raises BadInput for anything but a whole checkpoint, saying what the file is instead where that is known.
+    """
+    unet = [name for name in shapes if name.startswith(UNET)]
+    other = _other(shapes)
+    if other is not None:
+        raise BadInput(where, other, _EXPECTED)
+    if not unet:
+        raise BadInput(where, _without_unet(shapes), _EXPECTED)
+    family, most = _family(shapes, where)
+    first = _shape(shapes, f"{UNET}input_blocks.0.0.weight", 4, where)
+    if first[1] not in KINDS:
+        known = ", ".join(f"{channels} ({kind})" for channels, kind in KINDS.items())
+        raise BadInput(f"{where}: {UNET}input_blocks.0.0.weight", f"{first[1]} input channels", known)
+    numbers = {int(name[len(UNET) :].split(".")[1]) for name in unet if name.startswith(UNET + "input_blocks.")}
+    if max(numbers) >= most:
+        raise BadInput(where, f"{max(numbers) + 1} input blocks", f"at most {most} in an {family} file")
+    mult, depths = _levels(shapes, sorted(numbers), first[0])
+    label = f"{UNET}label_emb.0.0.weight"
+    return Layout(
+        family,
+        KINDS[first[1]],
+        model_channels=first[0],
+        context_dim=_context(shapes, where),
+        vector_dim=_shape(shapes, label, 2, where)[1] if label in shapes else 0,
+        channel_mult=mult,
+        depths=depths,
+        has_vae=any(name.startswith(VAE) for name in shapes),
+    )
+
+
+_EXPECTED = "a whole SD1, SD2 or SDXL checkpoint in its original layout (UNet, text encoders, VAE)"
+
+
+def _other(shapes: Mapping[str, Sequence[int]]) -> str | None:
+    for pattern, what in _OTHERS:
+        matcher = re.compile(pattern)
+        if any(matcher.search(name) for name in shapes if not name.startswith(VAE)):
+            return what
+    return None
+
+
+def _without_unet(shapes: Mapping[str, Sequence[int]]) -> str:
+    if not shapes:
+        return "a file without tensors"
+    starts = {name.split(".")[0] for name in shapes}
+    if starts == {"first_stage_model"}:
+        return "a VAE file"
+    if starts <= {"cond_stage_model", "conditioner"}:
+        return "a text-encoder file"
+    example = min(shapes)
+    return f"an unknown file ({len(shapes)} tensors, the first is {example!r})"
+
+
+def _family(shapes: Mapping[str, Sequence[int]], where: str) -> tuple[str, int]:
+    for family, prefixes, most in _ENCODERS:
+        if all(any(name.startswith(prefix) for name in shapes) for prefix in prefixes):
+            return family, most
+    if any(name.startswith(("conditioner.", "cond_stage_model.")) for name in shapes):
+        found = sorted({".".join(n.split(".")[:3]) for n in shapes if n.startswith(("conditioner.", "cond_stage_"))})
+        raise BadInput(where, "unknown text encoders: " + ", ".join(found[:4]), _EXPECTED)
+    raise BadInput(where, "a UNet-only file (no text encoders)", _EXPECTED)
+
+
+def _shape(shapes: Mapping[str, Sequence[int]], name: str, axes: int, where: str) -> tuple[int, ...]:
+    shape = tuple(shapes.get(name, ()))
+    if len(shape) != axes:
+        raise BadInput(f"{where}: {name}", list(shape) if name in shapes else "no such tensor", f"{axes} axes")
+    return shape
+
+
+def _context(shapes: Mapping[str, Sequence[int]], where: str) -> int:
+    for name, shape in shapes.items():
+        if name.startswith(UNET) and name.endswith(".attn2.to_k.weight") and len(shape) == 2:
+            return int(shape[1])
+    raise BadInput(where, "a UNet without cross attention", _EXPECTED)
+
+
+def _levels(
+    shapes: Mapping[str, Sequence[int]], numbers: Sequence[int], channels: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Width factor and transformer depth of each level; a level ends where an input block is a downsampling."""
+    widths, depths = [], [0]
+    last = channels
+    for number in numbers[1:]:
+        prefix = f"{UNET}input_blocks.{number}."
+        if f"{prefix}0.op.weight" in shapes:
+            widths.append(last)
+            depths.append(0)
+            continue
+        last = int(tuple(shapes.get(f"{prefix}0.out_layers.3.weight", (last,)))[0])
+        blocks = {name.split(".")[6] for name in shapes if name.startswith(f"{prefix}1.transformer_blocks.")}
+        depths[-1] = max(depths[-1], len(blocks))
+    widths.append(last)
+    return tuple(width // channels for width in widths), tuple(depths)
