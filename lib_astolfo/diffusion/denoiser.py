@@ -1,0 +1,119 @@
+"""The k-diffusion denoiser of a network, for every prediction type.
+
+Importing this module makes ``k_diffusion.sampling`` importable (see ``kdiffusion``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..errors import BadInput
+from .kdiffusion import sampling_module
+from .levels import BEYOND, Levels
+from .prediction import row_of
+from .sampling import Sampling
+from .schedule import LIKE, SCHEDULES
+
+sampling_module()
+
+Network = Callable[..., Tensor]
+FLOW_SIGMA_MAX = 9999.0  # σ = 0.9999: rectified flow's last level is infinite in variance-exploding coordinates
+
+
+class Denoiser:
+    """D(x, σ): the picture that ``network`` sees in x = x0 + σ n, as k-diffusion's samplers ask for it.
+
+    ``network(x_in, timestep, **kw)`` gives the raw output [B, ...] for x_in [B, ...] and timesteps float32 [B].
+    Sigma is in variance-exploding coordinates for every prediction; for rf σ = σ_rf / (1 - σ_rf), x = z / (1 - σ_rf).
+
+    ``like``: whose rounding and timesteps (``schedule.LIKE``): ``a1111`` has fractional timesteps, ``comfy`` and
+    ``diffusers`` whole ones. ``native``: rf in its own coordinates, σ from 0 to 1 and x = (1 - σ) x0 + σ n, as ComfyUI
+    does it; samplers that add noise are wrong there unless they know of it (``native.py``).
+
+    ``sigmas``, ``log_sigmas``: float32 [1000], rising. ``levels``: the same in the process's own coordinates.
+    """
+
+    def __init__(self, network: Network, sampling: Sampling, *, like: str = "a1111", native: bool = False) -> None:
+        if like not in LIKE:
+            raise BadInput("like", repr(like), "one of " + ", ".join(LIKE))
+        self.inner_model = network
+        self.sampling = sampling
+        self.levels = Levels(sampling, like=like)
+        self.native = native or not self.levels.flow
+        self.row = row_of(sampling, native=native)
+        self.sigma_data = 1.0
+        self._cap = self._highest()
+        self.sigmas = self.from_level(self.levels.sigmas)
+        self.log_sigmas = self.sigmas.log()
+
+    def __call__(self, x: Tensor, sigma: Tensor, **kw: object) -> Tensor:
+        """The same as ``forward``."""
+        return self.forward(x, sigma, **kw)
+
+    def forward(self, x: Tensor, sigma: Tensor, **kw: object) -> Tensor:
+        """x0 [B, ...] in float32 or better, at ``x`` [B, ...] and ``sigma`` [B]; ``kw`` goes to the network."""
+        if x.dtype in (torch.float16, torch.bfloat16):
+            x = x.float()
+        shape = (-1,) + (1,) * (x.ndim - 1)
+        skip, out, scale = (
+            c.to(x.dtype).reshape(shape) for c in self.row.scalings(sigma, weight=self.sampling.mixed_weight)
+        )
+        raw = self.inner_model(x * scale, self.timestep(sigma), **kw)
+        return x * skip + raw.to(x.dtype) * out
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """What the network is told at ``sigma``, float32: 0 to 999; for rf 1000 σ/(1+σ), whatever the shift."""
+        return self.levels.timestep(self.to_level(sigma))
+
+    @property
+    def sigma_min(self) -> Tensor:
+        """The lowest noise level, a tensor of no dimensions."""
+        return self.sigmas[0]
+
+    @property
+    def sigma_max(self) -> Tensor:
+        """The highest noise level, a tensor of no dimensions; rf's is finite, 0.9999 of noise or more."""
+        return self.sigmas[-1]
+
+    def sigma_to_t(self, sigma: Tensor, quantize: bool | None = None) -> Tensor:
+        """Fractional place in the table, 0 to 999, as k-diffusion's schedules use it (the timestep, but for rf)."""
+        place = self.levels.place(self.to_level(sigma))
+        return place.round().long() if quantize else place
+
+    def t_to_sigma(self, t: Tensor) -> Tensor:
+        """The opposite of ``sigma_to_t``."""
+        return self.from_level(self.levels.at(t))
+
+    def get_sigmas(self, n: int | None = None) -> Tensor:
+        """The ``normal`` schedule, n + 1 values with a trailing 0; all levels without ``n``."""
+        if n is None:
+            return torch.cat([self.sigmas.flip(0), self.sigmas.new_zeros(1)])
+        return SCHEDULES["normal"](self, n)
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """Sigma at a share of the schedule, 0 (above all levels) to 1 (below all), as ComfyUI's node ranges count."""
+        level = self.levels.percent_to_sigma(percent)
+        if self.native:
+            return level
+        return level / (1.0 - level) if level < 1.0 else BEYOND
+
+    def from_level(self, level: Tensor) -> Tensor:
+        """A noise level of the process in the sampler's coordinates, float32."""
+        if self.native:
+            return level
+        exact = level.cpu().double()
+        return (exact / (1.0 - exact)).clamp(max=self._cap).float().to(level.device)
+
+    def to_level(self, sigma: Tensor) -> Tensor:
+        """The opposite of ``from_level``."""
+        return sigma if self.native else sigma / (1.0 + sigma)
+
+    def _highest(self) -> float:
+        """Above the last but one level, which with a large shift is higher than ``FLOW_SIGMA_MAX``."""
+        if self.native:
+            return float(self.levels.sigma_max)
+        below = float(self.levels.sigmas[-2].double())
+        return max(FLOW_SIGMA_MAX, 2.0 * below / (1.0 - below))
