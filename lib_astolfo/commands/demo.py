@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class DemoSettings:
     trained: str = "digits-v.safetensors"
     ratios: list[float] = field(default_factory=lambda: [round(0.1 * i, 1) for i in range(11)])
     cfg: list[float] = field(default_factory=lambda: [1.5, 2.5, 4.0])
-    uncond: list[str] = field(default_factory=lambda: ["zero", "null"])
+    uncond: list[Any] = field(default_factory=lambda: ["zero", "null"])
     refine: bool = True  # more ratios around the best ones
     pictures: int = 64  # a cell
     steps: int = 8

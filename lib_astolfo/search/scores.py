@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Union
 
 import numpy as np
 
 from lib_astolfo.errors import BadInput
 
 ScoreFunction = Callable[[np.ndarray, "list[str]"], "ScoreValues"]
-Better = Union[str, float]  # "lower", "higher", "none", or the value to come near to
+Better = str | float  # "lower", "higher", "none", or the value to come near to
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class StudySettings:
     cfg_rescale: float = 0.0
     width: int = 0  # pixels; 0: the model's native size
     height: int = 0
-    uncond: str = "host"  # host zero null comma, `average 0.7`, `text: words`
+    uncond: Any = "host"  # host zero null comma, `average 0.7`, `text: words`
     prediction: str = ""  # eps, v, `v ztsnr`, x0, `rf shift 3`, `mixed 0.5`; empty: what the trained model says
     scores: list[str] = field(default_factory=list)  # empty: all that fit
     primary: str = ""  # the score that chooses the winner; empty: the first that has a better side
