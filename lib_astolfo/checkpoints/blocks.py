@@ -97,7 +97,7 @@ def parse_weights(
         numbers = to_xl(numbers)
     if len(numbers) != len(names):
         raise BadInput(where, f"{len(numbers)} numbers", f"{len(names)}: {', '.join(names)}")
-    return dict(zip(names, numbers))
+    return dict(zip(names, numbers, strict=True))
 
 
 def to_xl(weights: Sequence[float]) -> list[float]:

@@ -167,7 +167,7 @@ def _levels(
             widths.append(last)
             depths.append(0)
             continue
-        last = int(tuple(shapes.get(f"{prefix}0.out_layers.3.weight", (last,)))[0])
+        last = int(next(iter(shapes.get(f"{prefix}0.out_layers.3.weight", (last,)))))
         blocks = {name.split(".")[6] for name in shapes if name.startswith(f"{prefix}1.transformer_blocks.")}
         depths[-1] = max(depths[-1], len(blocks))
     widths.append(last)

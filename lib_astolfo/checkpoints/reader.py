@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
+from typing import TypeAlias
 
 import torch
 
@@ -27,7 +28,7 @@ from lib_astolfo.errors import BadInput, Failed
 
 __all__ = ["CheckpointFile", "TensorInfo"]
 
-Buffer = memoryview | bytearray | bytes | torch.Tensor
+Buffer: TypeAlias = memoryview | bytearray | bytes | torch.Tensor
 Identity = tuple[int, int, int, int]
 Progress = Callable[[int, int, str], None]
 

@@ -1,21 +1,45 @@
-"""The yaml beside a checkpoint (``model.yaml`` for ``model.safetensors``): what A1111 reads, and our own entry."""
+"""The yaml beside a checkpoint (``model.yaml`` for ``model.safetensors``): what A1111 reads in it, and our own entry.
+
+A1111 1.10.1 takes the yaml whose name differs from the checkpoint's only in its ending
+(modules/sd_models_config.py, ``find_checkpoint_config_near_filename``). For SD1 and SD2 the prediction type is
+``model.params.parameterization``; for SDXL it is v exactly when the class of
+``model.params.denoiser_config.params.scaling_config`` is VScaling (modules/sd_models_xl.py:99).
+What a WebUI cannot express stands in a top-level entry that it ignores::
+
+    astolfo: {prediction: rf, shift: 3.0, uncond: {mode: "null"}}
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from lib_astolfo.checkpoints import yamls
+from lib_astolfo.checkpoints.files import write_text
 from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.uncond import Uncond
+from lib_astolfo.errors import BadInput
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "configs" / "sidecars"
+ENTRY = "astolfo"
+
+_CONTEXT_FAMILIES = {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl_refiner"}
+_SGM = "sgm.modules.diffusionmodules."
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """``path``; ``prediction`` that A1111 reads in it (eps, v or None); ``sampling``, ``uncond`` of our own entry."""
+    """A sidecar that was read.
+
+    ``prediction``: eps or v, as A1111 reads it, None where the yaml says nothing or something else.
+    ``sampling`` and ``uncond``: those of our own entry, None without. ``family``: the layout the yaml describes, by
+    its context width, None if unknown. ``notes``: what a person should know. ``content``: the whole yaml.
+    """
 
     path: Path
     prediction: str | None = None
@@ -27,13 +51,25 @@ class Sidecar:
 
 
 def path_for(checkpoint: str | PathLike[str]) -> Path:
-    """Where the sidecar of a checkpoint is: its last ending replaced by .yaml, as A1111 does."""
+    """Where the sidecar of a checkpoint is: its last ending replaced by ``.yaml``."""
     return Path(checkpoint).with_suffix(".yaml")
 
 
 def read(checkpoint: str | PathLike[str]) -> Sidecar | None:
-    """The sidecar of a checkpoint, or None if there is none. Raises BadInput if it cannot be understood."""
-    return None if not path_for(checkpoint).exists() else Sidecar(path_for(checkpoint))
+    """The sidecar of a checkpoint, None if it has none.
+
+    Raises BadInput naming the yaml and the key if it cannot be understood: the WebUIs would not load the model either.
+    """
+    path = path_for(checkpoint)
+    if not path.exists():
+        return None
+    content = yamls.load(path)
+    model, notes = content.get("model"), []
+    if model is None and ENTRY not in content:
+        notes.append(f"{path.name} has neither a model nor an {ENTRY} entry")
+    prediction = _a1111_prediction(model, notes)
+    sampling, uncond = _read_entry(content[ENTRY], f"{path}: {ENTRY}") if ENTRY in content else (None, None)
+    return Sidecar(path, prediction, sampling, uncond, _family(model), tuple(notes), content)
 
 
 def write(
@@ -44,5 +80,140 @@ def write(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write the sidecar of a checkpoint; returns its path. Raises BadInput if one is there and ``overwrite`` is not."""
-    raise NotImplementedError
+    """Write the sidecar of a checkpoint and return its path.
+
+    The model part is one that A1111 1.10.1 loads; what it cannot say (rf, x0, mixed, ZTSNR, shift, uncond) stands in
+    the ``astolfo`` entry alone. With ``overwrite`` an existing yaml for the same layout keeps its other settings.
+    Tiny models: the UNet's widths are filled in, the text encoders' are not.
+
+    Raises BadInput if another yaml is there and ``overwrite`` is False, Failed if it cannot be written.
+    """
+    path = path_for(checkpoint)
+    content = _existing(path, layout) if overwrite else None
+    if content is None:
+        content = _template(layout)
+    _set_prediction(content["model"], "v" if sampling.prediction == "v" else "eps", layout)
+    content[ENTRY] = _entry(sampling, uncond)
+    text = yamls.dump(content, f"{layout.describe()}, {sampling.describe()}. Belongs to {Path(checkpoint).name}")
+    if path.is_file() and path.read_bytes() == text.encode("utf-8"):
+        return path
+    write_text(path, text, overwrite=overwrite)
+    return path
+
+
+def _at(value: object, *keys: str) -> Any:
+    """The value under nested keys, None where there is none."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _a1111_prediction(model: object, notes: list[str]) -> str | None:
+    scaling = _at(model, "params", "denoiser_config", "params", "scaling_config", "target")
+    parameterization = _at(model, "params", "parameterization")
+    if isinstance(scaling, str):
+        name = scaling.rsplit(".", 1)[-1]
+        if name in ("VScaling", "EpsScaling"):
+            return "v" if name == "VScaling" else "eps"
+        notes.append(f"the yaml's {name} is a scaling that A1111 takes for eps")
+    elif parameterization in ("v", "eps"):
+        return parameterization
+    elif parameterization is not None:
+        notes.append(f"the yaml's parameterization {str(parameterization)[:40]!r} is one that A1111 takes for eps")
+    return None
+
+
+def _family(model: object) -> str | None:
+    for part in ("unet_config", "network_config"):
+        context = _at(model, "params", part, "params", "context_dim")
+        if isinstance(context, list) and context:
+            context = context[0]
+        if isinstance(context, int):
+            return _CONTEXT_FAMILIES.get(context)
+    return None
+
+
+def _read_entry(entry: object, where: str) -> tuple[Sampling | None, Uncond | None]:
+    if not isinstance(entry, Mapping):
+        raise BadInput(where, type(entry).__name__, "a mapping with prediction, shift, zero_terminal_snr or uncond")
+    known = [f.name for f in fields(Sampling)]
+    for key in entry:
+        if key not in known and key != "uncond":
+            raise BadInput(f"{where}.{str(key)[:40]}", "an unknown key", "one of " + ", ".join([*known, "uncond"]))
+    try:
+        values = {key: value for key, value in entry.items() if key != "uncond"}
+        sampling = Sampling.from_dict(values) if "prediction" in values else None
+        if sampling is None and values:
+            raise BadInput("prediction", "nothing", "a prediction type beside " + ", ".join(values))
+        return sampling, _read_uncond(entry["uncond"]) if "uncond" in entry else None
+    except BadInput as error:
+        raise BadInput(f"{where}.{error.where}", error.found[:80], error.expected) from error
+
+
+def _read_uncond(value: object) -> Uncond:
+    if value is None:  # `uncond: null` is YAML's null, meant is the mode of that name
+        return Uncond(mode="null")
+    if isinstance(value, Mapping):
+        values = dict(value)
+        if "mode" in values and values["mode"] is None:
+            values["mode"] = "null"
+        return Uncond.from_dict(values)
+    return Uncond(mode=value)  # type: ignore[arg-type]  # anything but a mode's name is refused by Uncond
+
+
+def _entry(sampling: Sampling, uncond: Uncond | None) -> dict[str, Any]:
+    defaults = Sampling(sampling.prediction).to_dict()
+    entry: dict[str, Any] = {"prediction": sampling.prediction}
+    entry.update({key: value for key, value in sampling.to_dict().items() if value != defaults[key]})
+    if uncond is not None:
+        plain = Uncond().to_dict()
+        chosen = {key: value for key, value in uncond.to_dict().items() if value != plain[key] and key != "mode"}
+        entry["uncond"] = {"mode": uncond.mode, **chosen}
+    return entry
+
+
+def _existing(path: Path, layout: Layout) -> dict[str, Any] | None:
+    """The yaml that is there, if it is a usable one for this layout; it is not changed."""
+    try:
+        sidecar = read(path)
+    except BadInput:
+        return None
+    if sidecar is None or sidecar.family != layout.family:
+        return None
+    return copy.deepcopy(dict(sidecar.content))
+
+
+def _template(layout: Layout) -> dict[str, Any]:
+    content = yamls.load(TEMPLATES / f"{layout.family}.yaml")
+    params = content["model"]["params"]
+    network = params["network_config" if layout.is_xl else "unet_config"]["params"]
+    network["in_channels"] = layout.in_channels
+    network["model_channels"] = layout.model_channels
+    if layout.family != "sdxl_refiner":
+        network["context_dim"] = layout.context_dim
+    if layout.vector_dim:
+        network["adm_in_channels"] = layout.vector_dim
+    if list(layout.channel_mult) != network["channel_mult"]:
+        network["channel_mult"] = list(layout.channel_mult)
+    if layout.family == "sdxl":
+        network["transformer_depth"] = [max(1, depth) for depth in layout.depths]
+    if layout.kind != "base" and not layout.is_xl:
+        params["conditioning_key"] = "hybrid"
+        if layout.kind == "inpainting":
+            content["model"]["target"] = "ldm.models.diffusion.ddpm.LatentInpaintDiffusion"
+            params["finetune_keys"] = None
+        else:
+            content["model"]["target"] = "modules.models.diffusion.ddpm_edit.LatentDiffusion"
+            params.update(first_stage_key="edited", cond_stage_key="edit", image_size=16)
+    return content
+
+
+def _set_prediction(model: dict[str, Any], prediction: str, layout: Layout) -> None:
+    params = model.setdefault("params", {})
+    if not layout.is_xl:
+        params["parameterization"] = prediction
+        return
+    name = "V" if prediction == "v" else "Eps"
+    denoiser = params.setdefault("denoiser_config", {}).setdefault("params", {})
+    denoiser["scaling_config"] = {"target": f"{_SGM}denoiser_scaling.{name}Scaling"}
+    denoiser["weighting_config"] = {"target": f"{_SGM}denoiser_weighting.{name}Weighting"}
