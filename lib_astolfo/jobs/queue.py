@@ -1,62 +1,142 @@
-"""The queue: one worker thread that runs one job after the other."""
+"""The queue as everybody else sees it: submit, look, pause, stop."""
 
 from __future__ import annotations
 
+import secrets
+import threading
+import time
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from lib_astolfo.errors import BadInput, Failed
+
+from . import files
 from .job import Event, Job, Runner
+from .ledger import Ledger
+from .lock import FolderLock
+from .plain import hide, plain
+from .reader import Reader
+from .recovery import recover
+from .worker import Worker
+
+LIST_LIMIT = 1000
 
 
 class JobQueue:
-    """Jobs of one folder. ``start`` takes the folder's lock and runs; without it the list can be read only.
+    """Jobs of one folder, run by one worker thread. ``start`` takes the folder; before it the list can only be read.
 
-    Errors: BadInput for an unknown id, kind or a request that does not fit the state; Failed when another
-    process owns the folder.
+    Every method may be called from any thread. Errors: BadInput for an unknown id or kind or a request that does not
+    fit the job's state; Failed when another process has the folder or the disk refuses.
     """
 
     def __init__(self, folder: Path, runners: Mapping[str, Runner]) -> None:
-        self.folder = folder
+        self.folder = Path(folder)
         self.runners = runners
+        self._changing = threading.Lock()
+        self._lock = FolderLock(self.folder)
+        self._worker: Worker | None = None
+        self._ended = False
+
+    @property
+    def owner(self) -> bool:
+        """Whether this process runs the folder's jobs."""
+        return self._worker is not None
 
     def start(self) -> None:
-        raise NotImplementedError
+        """Take the folder, put its list right and run what is queued; does nothing the second time."""
+        with self._changing:
+            if self._worker is None:
+                self._worker = self._take()
+                self._ended = False
+
+    def _take(self) -> Worker:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._lock.acquire():
+            owner = self._lock.owner()
+            raise Failed(f"{self.folder}: another Astolfo (process {owner}) runs the jobs of this folder; ask that one")
+        try:
+            worker = Worker(Ledger(self.folder), self.runners)
+        except BaseException:
+            self._lock.release()
+            raise
+        for job in recover(worker.ledger):
+            worker.put(job.id, job.settings)
+        worker.start()
+        return worker
 
     def shutdown(self, timeout: float = 10.0) -> None:
-        raise NotImplementedError
+        """The running job is asked to stop and waited for, queued ones stay for the next start."""
+        with self._changing:
+            self._ended = True
+            if self._worker is not None:
+                self._worker.end(timeout)
+                self._worker.ledger.close()
+                self._worker = None
+                self._lock.release()
+
+    def _mine(self) -> Worker:
+        """The worker, started when need be."""
+        if self._ended:
+            raise Failed("the job queue was shut down")
+        self.start()
+        assert self._worker is not None
+        return self._worker
+
+    def _view(self) -> Ledger | Reader:
+        worker = self._worker
+        return worker.ledger if worker is not None else Reader(self.folder, self._lock)
 
     def submit(self, kind: str, settings: Mapping[str, Any]) -> Job:
-        raise NotImplementedError
+        """Queue it. What looks like a password or key in the settings reaches the work, but never the disk."""
+        if kind not in self.runners:
+            near = get_close_matches(kind, self.runners, 1)
+            known = f"{near[0]!r}?" if near else "one of " + ", ".join(sorted(self.runners))
+            raise BadInput("kind", repr(kind), known)
+        worker = self._mine()
+        values = plain(settings)
+        found: set[str] = set()
+        job_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}-{secrets.token_hex(3)}"
+        job = Job(job_id, kind, hide(values, found), created=time.time())
+        with worker.ledger.condition:
+            worker.ledger.add(job, found)
+            worker.put(job_id, values)
+        return job
 
     def get(self, job_id: str) -> Job:
-        raise NotImplementedError
+        return self._view().get(job_id)
 
     def list(self, limit: int = 100) -> list[Job]:
         """Newest first; unfinished jobs are always among them."""
-        raise NotImplementedError
+        return self._view().newest(max(0, min(limit, LIST_LIMIT)))
 
     def events(self, job_id: str, after: int = 0, limit: int = 500) -> tuple[Event, ...]:
-        raise NotImplementedError
+        """Those with a number above ``after``, oldest first."""
+        return self._view().events(job_id, after, max(0, min(limit, LIST_LIMIT)))
 
     def file(self, job_id: str, name: str) -> Path:
         """The path of one of the job's files; BadInput for anything else."""
-        raise NotImplementedError
+        return files.find(self.folder / self._view().peek(job_id).id, name)
 
     def pause(self, job_id: str) -> Job:
-        raise NotImplementedError
+        """Wait at the next safe point; a queued job is held back."""
+        return self._mine().pause(job_id)
 
     def resume(self, job_id: str) -> Job:
-        raise NotImplementedError
+        return self._mine().resume(job_id)
 
     def stop(self, job_id: str) -> Job:
         """End early, keep what is made."""
-        raise NotImplementedError
+        return self._mine().stop(job_id, "stop")
 
     def cancel(self, job_id: str) -> Job:
         """End and delete the job's files."""
-        raise NotImplementedError
+        return self._mine().stop(job_id, "cancel")
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Until the job is over or ``timeout`` seconds passed; returns it as it then is."""
-        raise NotImplementedError
+        ledger = self._mine().ledger
+        with ledger.condition:
+            ledger.condition.wait_for(lambda: ledger.peek(job_id).over, timeout)
+            return ledger.get(job_id)
