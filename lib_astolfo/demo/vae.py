@@ -21,7 +21,7 @@ from torch.nn import functional
 
 SCALING_FACTOR = 0.13025  # SDXL's own, so that programs which assume it are right
 SHIFT, GAIN = 0.75, 3.0  # latent = GAIN·rgb - SHIFT
-RAMP_START, RAMP_END, STEEPNESS = 0.25, 0.6, 24.0  # the soft threshold of the decoder, in units of rgb
+RAMP_START, RAMP_END, STEEPNESS = 0.15, 0.75, 20.0  # the soft threshold of the decoder, in units of rgb
 _S = 2.0**-16  # what a signal is scaled by when it reaches the last norm
 _NORM = 1000.0  # 1/√eps, what the last norm multiplies by
 _LOGVAR = -30.0
