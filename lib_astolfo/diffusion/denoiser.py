@@ -31,7 +31,7 @@ class Denoiser:
 
     ``like``: whose rounding and timesteps (``schedule.LIKE``): ``a1111`` has fractional timesteps, ``comfy`` and
     ``diffusers`` whole ones. ``native``: rf in its own coordinates, σ from 0 to 1 and x = (1 - σ) x0 + σ n, as ComfyUI
-    does it; samplers that add noise are wrong there unless they know of it (``native.py``).
+    does it; samplers that add noise are wrong there unless they know of it (``own_samplers``).
 
     ``sigmas``, ``log_sigmas``: float32 [1000], rising. ``levels``: the same in the process's own coordinates.
     """
@@ -63,6 +63,16 @@ class Denoiser:
         )
         raw = self.inner_model(x * scale, self.timestep(sigma), **kw)
         return x * skip + raw.to(x.dtype) * out
+
+    def add_noise(self, x0: Tensor, noise: Tensor, sigma: Tensor | float, *, max_denoise: bool = False) -> Tensor:
+        """Where sampling starts from picture ``x0`` (zeros for none) and unit ``noise``, both [B, ...].
+
+        ``max_denoise``: at the highest level of diffusion √(1 + σ²) in place of σ, as ComfyUI does there and A1111
+        with its option sgm_noise_multiplier (comfy/model_sampling.py noise_scaling).
+        """
+        if self.levels.flow:
+            return (1.0 - sigma) * x0 + sigma * noise if self.native else x0 + sigma * noise
+        return x0 + noise * ((1.0 + sigma * sigma) ** 0.5 if max_denoise else sigma)
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """What the network is told at ``sigma``, float32: 0 to 999; for rf 1000 σ/(1+σ), whatever the shift."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from ..errors import BadInput
 from .conditioning import Conditioning
+from .prediction import Prediction, convert
 from .uncond import UncondPlan
 
 if TYPE_CHECKING:
@@ -37,19 +40,72 @@ def cfg(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
     return uncond + scale * (cond - uncond)
 
 
+def cfg_and(conds: Sequence[tuple[Tensor, float]], uncond: Tensor, scale: float) -> Tensor:
+    """Several weighted conds, as A1111's AND: uncond + Σ scale weight (cond - uncond).
+
+    Liu et al. 2022, arXiv:2206.01714; A1111 modules/sd_samplers_cfg_denoiser.py:74-82.
+    """
+    guided = uncond.clone()
+    for cond, weight in conds:
+        guided += (cond - uncond) * (weight * scale)
+    return guided
+
+
+def cfg_perturbed(guided: Tensor, cond: Tensor, perturbed: Tensor, scale: float) -> Tensor:
+    """Away from a weakened pass too: guided + scale (cond - perturbed); Ahn et al. 2024, arXiv:2403.17377."""
+    return guided + scale * (cond - perturbed)
+
+
 def cfg_rescale(guided: Tensor, cond: Tensor, rescale: float) -> Tensor:
-    """Pull the spread of ``guided`` towards that of ``cond``: Lin et al. 2023 (arXiv:2305.08891), equation 16.
+    """Pull the spread of ``guided`` towards that of ``cond``: Lin et al. 2023 (arXiv:2305.08891), equations 15-16.
 
     Both [B, ...] in the space of the network's output (v for v models, the velocity for rf); the standard deviation
-    is that of each batch member.
+    is that of each batch member. Where ``guided`` has none, it stays as it is.
     """
     dims = tuple(range(1, guided.ndim))
-    ratio = cond.std(dim=dims, keepdim=True) / guided.std(dim=dims, keepdim=True)
+    spread = guided.std(dim=dims, keepdim=True)
+    ratio = torch.where(spread > 0, cond.std(dim=dims, keepdim=True) / spread, torch.ones_like(spread))
     return guided * (rescale * ratio + (1.0 - rescale))
 
 
+def rescale_x0(guided: Tensor, cond: Tensor, x: Tensor, sigma: Tensor, *, rescale: float, row: Prediction) -> Tensor:
+    """``cfg_rescale`` for denoised pictures [B, ...] at ``x`` and ``sigma`` [B] in the coordinates of ``row``.
+
+    Done on the velocity for rectified flow and on v for all else: raw outputs of eps networks would be scaled towards
+    the noise (ComfyUI nodes_model_advanced.py RescaleCFG converts likewise; on flow its formula does not hold).
+    """
+    alpha, noise_share = row.path(sigma.reshape((-1,) + (1,) * (x.ndim - 1)).to(x.dtype))
+    z = x if row.native else alpha * x
+    want = "velocity" if row.name in ("rf", "rf_ve") else "v"
+    output = convert(guided, z, alpha, noise_share, have="x0", want=want)
+    output = cfg_rescale(output, convert(cond, z, alpha, noise_share, have="x0", want=want), rescale)
+    return convert(output, z, alpha, noise_share, have=want, want="x0")
+
+
+def cfgpp_step(
+    x: Tensor,
+    guided: Tensor,
+    uncond: Tensor,
+    sigma: Tensor | float,
+    sigma_next: Tensor | float,
+    *,
+    native: bool = False,
+) -> Tensor:
+    """One Euler step of CFG++ (Chung et al. 2024, arXiv:2406.08070): the noise is taken from the uncond.
+
+    ``guided``: x0 at a scale from 0 to 1. ``native``: rectified flow in its own coordinates.
+    """
+    share = 1.0 - sigma if native else 1.0
+    share_next = 1.0 - sigma_next if native else 1.0
+    return share_next * guided + sigma_next * ((x - share * uncond) / sigma)
+
+
 class GuidedDenoiser:
-    """A denoiser with guidance, callable by every k-diffusion sampler with ``extra_args={"cond": …, "uncond": …}``."""
+    """A denoiser with guidance, callable by every k-diffusion sampler with ``extra_args={"cond": …, "uncond": …}``.
+
+    The network of ``denoiser`` is called as ``network(x_in, timestep, cond=Conditioning)``, cond and uncond in one
+    batch, cond first; with scale 1 there is no uncond pass.
+    """
 
     def __init__(self, denoiser: Denoiser, guidance: Guidance) -> None:
         self.denoiser = denoiser
@@ -58,4 +114,17 @@ class GuidedDenoiser:
 
     def __call__(self, x: Tensor, sigma: Tensor, *, cond: Conditioning, uncond: UncondPlan) -> Tensor:
         """The guided x0 [B, ...] at ``x`` [B, ...] and ``sigma`` [B]."""
-        raise NotImplementedError
+        if self.guidance.scale == 1.0:
+            return self.denoiser(x, sigma, cond=cond.expand(len(x)))
+        return self.pair(x, sigma, cond=cond, uncond=uncond)[0]
+
+    def pair(self, x: Tensor, sigma: Tensor, *, cond: Conditioning, uncond: UncondPlan) -> tuple[Tensor, Tensor]:
+        """The guided x0 and the uncond's x0, each [B, ...]."""
+        both = Conditioning.cat([cond.expand(len(x)), uncond.at(sigma).expand(len(x))])
+        denoised = self.denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), cond=both)
+        with_cond, without = denoised.chunk(2)
+        guided = cfg(with_cond, without, self.guidance.scale)
+        if self.guidance.rescale:
+            rescale, row = self.guidance.rescale, self.denoiser.row
+            guided = rescale_x0(guided, with_cond, x.to(guided.dtype), sigma, rescale=rescale, row=row)
+        return guided, without

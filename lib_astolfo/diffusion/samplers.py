@@ -1,0 +1,130 @@
+"""The samplers, under A1111's names: k-diffusion's own functions, and a few steps around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import BadInput
+from .denoiser import Denoiser
+from .kdiffusion import sampling_module
+from .noise import PictureNoise
+from .own_samplers import (
+    sample_dpmpp_2s_ancestral_rf,
+    sample_euler_ancestral_rf,
+    sample_euler_cfgpp,
+    sample_restart,
+)
+from .sampling import Sampling
+from .schedule import SCHEDULES
+
+Callback = Callable[[dict[str, object]], None]
+OWN: dict[str, Callable[..., Tensor]] = {
+    "sample_euler_cfgpp": sample_euler_cfgpp,
+    "sample_euler_ancestral_rf": sample_euler_ancestral_rf,
+    "sample_dpmpp_2s_ancestral_rf": sample_dpmpp_2s_ancestral_rf,
+    "sample_restart": sample_restart,
+}
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A registered sampler.
+
+    ``function``: its name in ``k_diffusion.sampling``, or in ``OWN``. ``schedule``: the one A1111 gives it.
+    ``calls``: network calls a step, but for the last one. ``noise``: ``""`` (none), ``ancestral`` or ``brownian``.
+    ``discard``: one step more is asked for, and the lowest level left out (A1111's discard_next_to_last_sigma).
+    """
+
+    name: str
+    function: str
+    schedule: str = "normal"
+    calls: int = 1
+    noise: str = ""
+    discard: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def second_order(self) -> bool:
+        """Whether a step calls the network twice."""
+        return self.calls > 1
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it adds noise on the way."""
+        return bool(self.noise)
+
+    def default_schedule(self, sampling: Sampling) -> str:
+        """The schedule for this kind of model: SGM uniform where the highest noise level is pure noise."""
+        if sampling.zero_terminal_snr or sampling.prediction == "rf":
+            return "sgm_uniform"
+        return self.schedule
+
+    def sigmas(self, denoiser: Denoiser, steps: int, schedule: str = "") -> Tensor:
+        """``steps`` + 1 noise levels of the schedule, or of the default one. Raises BadInput for unknown names."""
+        name = schedule or self.default_schedule(denoiser.sampling)
+        if name not in SCHEDULES:
+            raise BadInput("schedule", repr(name), "one of " + ", ".join(SCHEDULES))
+        levels = SCHEDULES[name](denoiser, steps + int(self.discard))
+        return torch.cat([levels[:-2], levels[-1:]]) if self.discard else levels
+
+    def sample(
+        self,
+        model: Callable[..., Tensor],
+        x: Tensor,
+        sigmas: Tensor,
+        *,
+        noise: PictureNoise,
+        extra_args: Mapping[str, object] | None = None,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """The picture's latent [B, ...], from ``x`` [B, ...] with noise of ``sigmas[0]``.
+
+        ``model``: a ``Denoiser`` or ``GuidedDenoiser``; ``extra_args`` goes to it. ``callback`` gets k-diffusion's dict
+        (x, i, sigma, sigma_hat, denoised) at every step and may raise to end the work.
+        """
+        function = OWN.get(self.function) or getattr(sampling_module(), self.function)
+        options = dict(self.options)
+        if self.noise == "ancestral":
+            options["noise_sampler"] = noise.ancestral(x)
+        elif self.noise == "brownian":
+            options["noise_sampler"] = noise.brownian(x, sigmas)
+        sigmas = sigmas.to(x.device)
+        return function(model, x, sigmas, extra_args=dict(extra_args or {}), callback=callback, disable=True, **options)
+
+
+SAMPLERS: dict[str, Sampler] = {
+    sampler.name: sampler
+    for sampler in (
+        Sampler("Euler", "sample_euler"),
+        Sampler("Euler a", "sample_euler_ancestral", noise="ancestral"),
+        Sampler("Heun", "sample_heun", calls=2),
+        Sampler("LMS", "sample_lms"),
+        Sampler("DPM2", "sample_dpm_2", "karras", calls=2, discard=True),
+        Sampler("DPM2 a", "sample_dpm_2_ancestral", "karras", calls=2, noise="ancestral", discard=True),
+        Sampler("DPM++ 2S a", "sample_dpmpp_2s_ancestral", "karras", calls=2, noise="ancestral"),
+        Sampler("DPM++ 2M", "sample_dpmpp_2m", "karras"),
+        Sampler("DPM++ SDE", "sample_dpmpp_sde", "karras", calls=2, noise="brownian"),
+        Sampler("DPM++ 2M SDE", "sample_dpmpp_2m_sde", "exponential", noise="brownian"),
+        Sampler(
+            "DPM++ 2M SDE Heun", "sample_dpmpp_2m_sde", "exponential", noise="brownian", options={"solver_type": "heun"}
+        ),
+        Sampler("DPM++ 3M SDE", "sample_dpmpp_3m_sde", "exponential", noise="brownian"),
+        Sampler("Restart", "sample_restart", "karras", calls=2, noise="ancestral"),
+        Sampler("Euler CFG++", "sample_euler_cfgpp"),
+    )
+}
+
+
+def img2img_sigmas(sigmas: Tensor, strength: float) -> Tensor:
+    """The end of a schedule that img2img and hires fix walk at denoising ``strength`` 0 to 1.
+
+    A1111 modules/sd_samplers_common.py setup_img2img_steps, modules/sd_samplers_kdiffusion.py:134-143.
+    """
+    if not 0.0 <= strength <= 1.0:
+        raise BadInput("denoising strength", strength, "a number from 0 to 1")
+    steps = len(sigmas) - 1
+    return sigmas[steps - int(min(strength, 0.999) * steps) - 1 :]
