@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(done, total, text)`` between units of work; may block, may raise ``errors.Stopped``."""
 
-MAX_SEED = 2**32 - 1
+MAX_SEED = 2**63 - 1
 MAX_SIDE = 4096
 MAX_STEPS = 1000
 
@@ -110,7 +110,8 @@ class CheckpointEntry:
     """A checkpoint file that a host can load.
 
     ``name`` is the path relative to its models folder with ``/``; ``family`` is ``Layout.family`` or "" if the file
-    cannot be used, and then ``note`` says why. ``size`` in bytes; ``short_hash`` is None until somebody asked for it.
+    cannot be used, and then ``note`` says why. ``size`` in bytes; ``short_hash`` is None until the file was hashed.
+    ``sampling`` and ``uncond`` are what the checkpoint says (its sidecar, markers, header); uncond None: nothing.
     """
 
     name: str
@@ -120,6 +121,7 @@ class CheckpointEntry:
     short_hash: str | None
     sampling: Sampling
     note: str = ""
+    uncond: Uncond | None = None
 
 
 @dataclass(frozen=True)

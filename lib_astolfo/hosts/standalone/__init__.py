@@ -1,1 +1,5 @@
-"""The host without a WebUI: diffusers networks and k-diffusion samplers."""
+"""The host without a WebUI, on diffusers' modules and k-diffusion's samplers. Heavy parts are imported when needed."""
+
+from .host import StandaloneHost
+
+__all__ = ["StandaloneHost"]
