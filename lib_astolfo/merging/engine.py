@@ -1,14 +1,27 @@
-"""The streaming engine: any number of models to one file at the speed of a copy."""
+"""The streaming engine: any number of models to one file at the speed of a copy.
+
+Every input is read in chunks of a few MB with positioned reads, computed in fp32 (half precision kernels that round
+once where they exist), and written at its final offset. Memory does not grow with the models. The bytes of the output
+depend on the recipe and the inputs alone: not on threads, chunk borders or time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from lib_astolfo.checkpoints.reader import CheckpointFile
+from lib_astolfo.checkpoints.writer import StreamingWriter
+from lib_astolfo.errors import BadInput, Failed
+from lib_astolfo.merging import header, plan, runs
+from lib_astolfo.merging.compute import Computer
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.merging.report import Report
+from lib_astolfo.merging.workers import Progress, work_off
 
-Progress = Callable[[int, int, str], None]
 Resolve = Callable[[str], Path]
 
 
@@ -21,6 +34,129 @@ def merge(
     progress: Progress | None = None,
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    hashes: bool = False,
 ) -> Report:
-    """Merge to a safetensors file that appears under its name only when it is complete."""
-    raise NotImplementedError
+    """Merge to a safetensors file that appears under its name only when it is complete and flushed.
+
+    Args:
+        recipe: what to merge.
+        resolve: gives the path of a checkpoint's name.
+        output: path of the file to make.
+        threads: worker threads; the bytes do not depend on it.
+        progress: called with bytes done and bytes in all; may block, may raise ``Stopped``.
+        metadata: further header entries; they win over A's.
+        overwrite: whether a file of that name may be replaced.
+        hashes: write the sha256 of every input into the recipe in the header (reads every input once more).
+
+    Raises:
+        BadInput: files, layouts or the recipe do not fit; a file that is to be written exists or is an input.
+        Failed: a value is not finite, a file changed while it was in use, or the disk is full. Nothing is left.
+    """
+    started = time.perf_counter()
+    if threads < 1:
+        raise BadInput("threads", threads, "1 or more")
+    with open_files(recipe, resolve) as files:
+        check_output(output, files)
+        check_hashes(recipe, files, progress)
+        planned = plan.build(recipe, files)
+        entries = {**header.entries(planned, hashes=hashes, progress=progress), **(metadata or {})}
+        tensors = [(task.name, task.dtype, task.shape) for task in planned.tasks]
+        with StreamingWriter(output, tensors, entries, overwrite=overwrite) as writer:
+            replaced = _write(planned, writer, threads, progress)
+            check_unchanged(files.values())
+    seconds = time.perf_counter() - started
+    return make_report(planned, replaced, writer.size, seconds)
+
+
+@contextmanager
+def open_files(recipe: Recipe, resolve: Resolve) -> Iterator[dict[str, CheckpointFile]]:
+    """Open every checkpoint of a recipe; two names of one file share it."""
+    with ExitStack() as stack:
+        opened: dict[str, CheckpointFile] = {}
+        files: dict[str, CheckpointFile] = {}
+        for name in recipe.files():
+            path = Path(resolve(name))
+            real = os.path.realpath(path)
+            if real not in opened:
+                opened[real] = stack.enter_context(CheckpointFile.open(path))
+            files[name] = opened[real]
+        yield files
+
+
+def check_output(output: Path, files: Mapping[str, CheckpointFile]) -> None:
+    """Refuse to write over an input."""
+    for name, file in files.items():
+        if output.exists() and os.path.samefile(output, file.path):
+            raise BadInput(output, f"the input {name}", "another name: a merge does not replace what it reads")
+
+
+def check_hashes(recipe: Recipe, files: Mapping[str, CheckpointFile], progress: Progress | None) -> None:
+    """Refuse files that are not those the recipe was written for."""
+    for name, wanted in recipe.all_hashes().items():
+        found = files[name].sha256(progress)
+        if not found.startswith(wanted.lower()):
+            raise BadInput(files[name].path, f"sha256 {found}", f"{wanted}, which the recipe names")
+
+
+def check_unchanged(files: Iterable[CheckpointFile]) -> None:
+    """Raise Failed if a file was written to since it was opened; one replaced by a rename is read on as it was."""
+    for file in files:
+        if written_to(file):
+            raise Failed(f"{file.path}: was written to while it was in use; nothing of it can be trusted")
+
+
+def written_to(file: CheckpointFile) -> bool:
+    """True if the very file that is open, not another of its name, has another size or time than when it was opened."""
+    try:
+        status = os.stat(file.path)
+    except OSError:
+        return False
+    same = (status.st_dev, status.st_ino) == file.identity()[:2]
+    return same and (status.st_size, status.st_mtime_ns) != file.identity()[2:]
+
+
+def make_report(planned: plan.Plan, replaced: Mapping[str, int], size: int, seconds: float) -> Report:
+    """The report of a finished merge."""
+    notes = planned.notes
+    if replaced:
+        notes = (*notes, f"{sum(replaced.values())} values that were not finite are A's, in {len(replaced)} keys")
+    return Report(
+        merged=planned.merged,
+        copied=planned.copied,
+        left_out=planned.left_out,
+        non_finite=dict(sorted(replaced.items())),
+        sampling=planned.sampling,
+        notes=notes,
+        bytes=size,
+        seconds=seconds,
+    )
+
+
+def _write(planned: plan.Plan, writer: StreamingWriter, threads: int, progress: Progress | None) -> dict[str, int]:
+    """Compute and write every tensor; returns the values replaced by key."""
+    tasks = sorted(planned.tasks, key=lambda task: writer.begin(task.name))
+    chunks = [chunk for run in runs.make_runs(tasks) for chunk in runs.cut(run)]
+    computers: list[Computer] = []
+
+    def make_worker() -> Callable[[runs.Chunk], None]:
+        computer = Computer(keep_a=planned.recipe.options.get("non_finite") == "keep_a")
+        computers.append(computer)
+
+        def work(chunk: runs.Chunk) -> None:
+            first = chunk.run.tasks[0]
+            offset = writer.begin(first.name) + chunk.start * runs.item_size(first)
+            writer.write(offset, computer.chunk(chunk))
+
+        return work
+
+    work_off(chunks, make_worker, threads=threads, progress=progress, text=f"merging {writer.path.name}")
+    return total_replaced(computers)
+
+
+def total_replaced(computers: Iterable[Computer]) -> dict[str, int]:
+    """Replaced values by key, over all threads."""
+    total: dict[str, int] = {}
+    for computer in computers:
+        for name, count in computer.replaced.items():
+            total[name] = total.get(name, 0) + count
+    return total

@@ -1,38 +1,226 @@
-"""Merges written straight into the loaded weights, with exact undo."""
+"""Merges written straight into the loaded weights, with exact undo.
+
+What the weights hold after ``apply`` is what loading a bake of the same recipe would give: the recipe's result in the
+recipe's dtype, then in the dtype of the loaded weights. Only tensors whose result differs from what they hold are
+written. Weights that the recipe's result does not have are the model's own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
-from lib_astolfo.merging.engine import Progress, Resolve
+import torch
+from torch import Tensor
+
+from lib_astolfo.checkpoints.reader import CheckpointFile
+from lib_astolfo.errors import AstolfoError, BadInput
+from lib_astolfo.merging import engine, formula, plan
+from lib_astolfo.merging.compute import Computer
+from lib_astolfo.merging.plan import Task
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.merging.report import Report
+from lib_astolfo.merging.targets import Batch, batches, check_shape
+from lib_astolfo.merging.workers import Progress, work_off
+
+Key = tuple[Any, ...]
+
+
+class Model(Protocol):
+    """What a model must have to be merged into."""
+
+    @property
+    def source(self) -> CheckpointFile:
+        """The file it was loaded from, kept open."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Checkpoint name to live tensor in the file's shape, sharing storage with the parameters."""
 
 
 class LiveWeights:
-    """The weights of one loaded model, which recipes can be written into and taken out of again."""
+    """The weights of one loaded model, into which recipes can be written.
 
-    def __init__(self, model: Any, resolve: Resolve) -> None:
-        self.model = model
-        self.resolve = resolve
+    Undo is exact: a tensor that held what its file says when it was first met is read again through the model's open
+    file; any other was copied then and is put back from the copy.
+    Two calls never run at once. Whoever draws pictures or trains meanwhile must hold the host's lock.
+    """
+
+    def __init__(self, model: Model, resolve: engine.Resolve, *, threads: int = 1) -> None:
+        self._model = model
+        self._resolve = resolve
+        self._threads = threads
+        self._lock = threading.RLock()
+        self._current: Recipe | None = None
+        self._report: Report | None = None
+        self._stored: dict[str, Task] = {}
+        self._copies: dict[str, Tensor] = {}
+        self._held: dict[str, Key] = {}
 
     @property
     def current(self) -> Recipe | None:
         """The recipe whose result the weights hold, or None for the model's own."""
-        raise NotImplementedError
+        return self._current
+
+    @property
+    def report(self) -> Report | None:
+        """The report of ``current``."""
+        return self._report
 
     def apply(self, recipe: Recipe, *, progress: Progress | None = None) -> Report:
-        """Write the recipe's result into the weights."""
-        raise NotImplementedError
+        """Write the recipe's result into the weights.
+
+        Raises:
+            BadInput: the recipe does not fit the loaded model; nothing was changed.
+            Failed: a value is not finite, or a file was written to; the weights are as they were before the call.
+            Stopped: from ``progress``; likewise.
+        """
+        with self._lock, engine.open_files(recipe, self._resolve) as files:
+            started = time.perf_counter()
+            engine.check_hashes(recipe, files, progress)
+            planned = plan.build(recipe, files)
+            targets = self._model.weights()
+            tasks = _fitting(planned, targets)
+            self._remember(targets)
+            before, report = self._current, self._report
+            try:
+                replaced, written = self._write(planned, tasks, targets, progress)
+                engine.check_unchanged(files.values())
+            except BaseException:
+                self._put_back(before, report)
+                raise
+            self._current = recipe
+            self._report = engine.make_report(planned, replaced, written, time.perf_counter() - started)
+            return self._report
 
     def restore(self) -> None:
-        """Put the model's own weights back, bit for bit."""
-        raise NotImplementedError
+        """Put the model's own weights back, bit for bit.
+
+        Raises:
+            Failed: the model's file was written to meanwhile; the model must be loaded again.
+        """
+        with self._lock:
+            if self._held:
+                self._write_own(self._model.weights(), list(self._held))
+            self._current = self._report = None
 
     @contextmanager
-    def temporarily(self, recipe: Recipe | None) -> Iterator[None]:
-        """Apply a recipe (None: the model's own weights) and put back whatever stood before."""
-        raise NotImplementedError
-        yield
+    def temporarily(self, recipe: Recipe | None) -> Iterator[Report | None]:
+        """Apply a recipe (None: the model's own weights); whatever stood before is put back, also after an error."""
+        before, report = self._current, self._report
+        if recipe is None:
+            self.restore()
+        else:
+            self.apply(recipe)
+        try:
+            yield self._report
+        finally:
+            with self._lock:
+                self._put_back(before, report)
+
+    def _write(
+        self, planned: plan.Plan, tasks: Mapping[str, Task], targets: Mapping[str, Tensor], progress: Progress | None
+    ) -> tuple[dict[str, int], int]:
+        """Write what differs; returns the values replaced by key, and the bytes written."""
+        keys = {name: (*task.key, targets[name].dtype) for name, task in tasks.items()}
+        names = [name for name in tasks if self._held[name] != keys[name]]
+        self._write_own(targets, [name for name in targets if name not in tasks])
+        keep_a = planned.recipe.options.get("non_finite") == "keep_a"
+        work = batches((tasks[name] for name in names), targets)
+        self._forget(names)
+        computers = self._run(work, _write_batch, keep_a=keep_a, progress=progress)
+        self._held.update({name: keys[name] for name in names})
+        return engine.total_replaced(computers), sum(batch.nbytes for batch in work)
+
+    def _write_own(self, targets: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        """Give these tensors the model's own values, where they hold something else."""
+        names = [name for name in names if self._held[name] != self._own_key(name, targets[name])]
+        stored = [self._stored[name] for name in names if name in self._stored]
+        if stored:
+            engine.check_unchanged([self._model.source])
+        self._forget(names)
+        with torch.no_grad():
+            for name in names:
+                if name in self._copies:
+                    targets[name].copy_(self._copies[name])
+        self._run(batches(stored, targets), _write_batch)
+        self._held.update({name: self._own_key(name, targets[name]) for name in names})
+
+    def _put_back(self, recipe: Recipe | None, report: Report | None) -> None:
+        """After an error or a temporary merge: the recipe that stood before, or, if it fails too, the model's own."""
+        if recipe is None:
+            self.restore()
+            return
+        try:
+            self._current = self._report = None
+            self.apply(recipe)
+            self._report = report
+        except AstolfoError:
+            self.restore()
+            raise
+
+    def _remember(self, targets: Mapping[str, Tensor]) -> None:
+        """At the first meeting with a tensor: can it be read again from the model's file, or must it be copied?"""
+        source = self._model.source
+        new = [name for name in targets if name not in self._held]
+        stored = {}
+        for name in new:
+            info = source.tensors.get(name)
+            if info is not None and info.shape == tuple(targets[name].shape) and info.dtype.is_floating_point:
+                stored[name] = Task(name, info.dtype, formula.read(formula.Leaf(source, info)), "own", check=False)
+        differ: set[str] = set()
+        self._run(batches(stored.values(), targets), lambda c, b: differ.update(_different(c, b)))
+        self._stored.update({name: task for name, task in stored.items() if name not in differ})
+        for name in new:
+            if name not in self._stored:
+                self._copies[name] = targets[name].detach().to("cpu", copy=True)
+            self._held[name] = self._own_key(name, targets[name])
+
+    def _own_key(self, name: str, tensor: Tensor) -> Key:
+        if name in self._stored:
+            return (*self._stored[name].key, tensor.dtype)
+        return ("copy", name, tensor.dtype)
+
+    def _forget(self, names: Sequence[str]) -> None:
+        """From here on, and after an error, it is not known what these tensors hold."""
+        self._held.update(dict.fromkeys(names, ("unknown",)))
+
+    def _run(
+        self,
+        work: Sequence[Batch],
+        do: Callable[[Computer, Batch], None],
+        *,
+        keep_a: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Computer]:
+        computers: list[Computer] = []
+
+        def make_worker() -> Callable[[Batch], None]:
+            computer = Computer(keep_a=keep_a)
+            computers.append(computer)
+            return lambda batch: do(computer, batch)
+
+        work_off(work, make_worker, threads=self._threads, progress=progress, text="merging into the loaded weights")
+        return computers
+
+
+def _fitting(planned: plan.Plan, targets: Mapping[str, Tensor]) -> dict[str, Task]:
+    """The tasks whose tensors are loaded, by name."""
+    tasks = {task.name: task for task in planned.tasks if task.name in targets}
+    if not any(not task.reason for task in tasks.values()) and planned.merged:
+        raise BadInput(planned.recipe.describe(), f"a {planned.layout.describe()} model", "models like the loaded one")
+    for name, task in tasks.items():
+        check_shape(task, targets[name])
+    return tasks
+
+
+def _write_batch(computer: Computer, batch: Batch) -> None:
+    for piece in batch.pieces:
+        piece.write(computer)
+
+
+def _different(computer: Computer, batch: Batch) -> list[str]:
+    """Names of the tensors that do not hold what their file says."""
+    return [piece.chunk.run.tasks[0].name for piece in batch.pieces if not piece.holds(computer)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,15 +12,16 @@ from typing import Any, Union
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lib_astolfo.checkpoints.blocks import BLOCKS, VAE_BLOCK, parse_weights
+from lib_astolfo.checkpoints.layout import Layout
+from lib_astolfo.diffusion.sampling import PREDICTIONS
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import methods
 
 DTYPES = ("fp16", "bf16", "fp32", "keep")
-BLOCKS_SD1 = ("BASE", *(f"IN{i:02}" for i in range(12)), "M00", *(f"OUT{i:02}" for i in range(12)))
-BLOCKS_SDXL = ("BASE", *(f"IN{i:02}" for i in range(9)), "M00", *(f"OUT{i:02}" for i in range(9)))
-BLOCK_NAMES = (*BLOCKS_SD1, "VAE")
+BLOCK_NAMES = (*BLOCKS["sd1"], VAE_BLOCK)
 ENGINE_OPTIONS: dict[str, str] = {
-    "prediction": "auto (default), same, a slot (a, b, …), or eps, v, x0, rf; also a mapping as in Sampling",
+    "prediction": "auto (default), same, a slot (a, b, …), eps, v, x0 or rf, or a mapping with the fields of Sampling",
     "non_finite": "error (default) or keep_a",
     "time_embed": "in00 (default) or base",
     "layout": "same (default) or any",
@@ -120,6 +122,11 @@ class Recipe:
             parts.append(f"dtype={self.dtype}")
         return f"{self.method}({', '.join(parts)})"
 
+    def all_hashes(self) -> dict[str, str]:
+        """``hashes`` of this recipe and of those inside it."""
+        inner = [model.all_hashes() for model in self.models.values() if isinstance(model, Recipe)]
+        return {name: digest for hashes in (*inner, self.hashes) for name, digest in hashes.items()}
+
     def method_options(self) -> dict[str, Any]:
         """The options that go to the method, without ``alpha``."""
         return {name: value for name, value in self.options.items() if name not in ENGINE_OPTIONS}
@@ -155,6 +162,11 @@ def _check(recipe: Recipe) -> None:
     _check_engine_options(recipe, (*recipe.models,))
     if recipe.dtype not in DTYPES:
         raise BadInput("dtype", recipe.dtype, f"one of {', '.join(DTYPES)}")
+    for name, digest in recipe.hashes.items():
+        if name not in recipe.files():
+            raise BadInput(f"hashes.{name}", name, f"one of the recipe's files: {', '.join(recipe.files())}")
+        if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-fA-F]{8,64}", digest):
+            raise BadInput(f"hashes.{name}", repr(digest), "8 to 64 digits of a sha256, quoted")
     if recipe.output is not None and (not isinstance(recipe.output, str) or not recipe.output.strip()):
         raise BadInput("output", repr(recipe.output), "a file name")
 
@@ -169,6 +181,9 @@ def _check_models(recipe: Recipe, method: methods.Method) -> None:
             raise BadInput(f"models.{slot}", model, f"only {', '.join(slots)} for {method.name}")
         if not isinstance(model, Recipe) and (not isinstance(model, str) or not model.strip()):
             raise BadInput(f"models.{slot}", repr(model), "a checkpoint's name or a recipe")
+        if isinstance(model, Recipe):
+            for name in {"non_finite", "layout"} & set(model.options):
+                raise BadInput(f"models.{slot}.options.{name}", model.options[name], "it in the outermost recipe only")
 
 
 def _check_ratio(where: str, value: object) -> None:
@@ -186,7 +201,7 @@ def _check_engine_options(recipe: Recipe, slots: tuple[str, ...]) -> None:
         if value not in allowed:
             raise BadInput(f"options.{name}", value, f"one of {', '.join(allowed)}")
     prediction = recipe.options.get("prediction", "auto")
-    if not isinstance(prediction, Mapping) and prediction not in ("auto", "same", *slots, "eps", "v", "x0", "rf"):
+    if not isinstance(prediction, Mapping) and prediction not in ("auto", "same", *slots, *PREDICTIONS):
         raise BadInput("options.prediction", prediction, ENGINE_OPTIONS["prediction"])
 
 
@@ -239,21 +254,10 @@ def _mapping(value: object, where: str) -> dict[str, Any]:
 
 
 def read_blocks(value: object, where: str = "blocks") -> dict[str, float]:
-    """Block ratios from a mapping, a list, or a text of 20 (SDXL) or 26 (SD1) numbers in merge-block order."""
+    """Block ratios from a mapping, a list or a text of 20 (SDXL) or 26 (SD1) numbers, or a preset's name."""
     if isinstance(value, Mapping):
         return {str(name).upper(): number for name, number in value.items()}
-    if isinstance(value, str):
-        value = _numbers(value, where)
-    if not isinstance(value, list | tuple):
-        raise BadInput(where, value, "a mapping of blocks, or 20 or 26 numbers")
-    names = {len(BLOCKS_SDXL): BLOCKS_SDXL, len(BLOCKS_SD1): BLOCKS_SD1}.get(len(value))
-    if names is None:
-        raise BadInput(where, f"{len(value)} numbers", "20 (SDXL) or 26 (SD1)")
-    return dict(zip(names, value, strict=True))
-
-
-def _numbers(text: str, where: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise BadInput(where, text, "20 or 26 numbers with commas between them") from error
+    if not isinstance(value, str | list | tuple):
+        raise BadInput(where, value, "a mapping of blocks, 20 or 26 numbers, or a preset's name")
+    count = len(value.replace(",", " ").split()) if isinstance(value, str) else len(value)
+    return parse_weights(value, Layout("sdxl" if count == 20 else "sd1"), where)

@@ -1,0 +1,134 @@
+"""What the result of a merge is: its layout, its prediction type, and the markers that say so.
+
+The prediction of the result, when the models differ (``options.prediction: auto``):
+
+* ratio 0 everywhere: A's, because the result is A.
+* a weighted sum: B's. B is the trained model, and a merge with an eps base samples as what B was trained to predict.
+* A + ratio·(B - C): A's if B and C predict the same, else B's (the difference carries the new prediction).
+* methods on differences from a base: that of the models, if they agree.
+* any other clash, among them averages of many models, is an error until the recipe names a prediction.
+
+``same`` makes every clash an error; a slot or a prediction's name decides by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lib_astolfo.checkpoints.layout import Layout
+from lib_astolfo.checkpoints.prediction import MARKERS, identify
+from lib_astolfo.checkpoints.reader import CheckpointFile
+from lib_astolfo.diffusion.sampling import PREDICTIONS, Sampling
+from lib_astolfo.diffusion.uncond import Uncond
+from lib_astolfo.errors import BadInput
+from lib_astolfo.merging import formula, methods
+from lib_astolfo.merging.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the result is to be sampled, and the file it has that from (None: from the recipe alone)."""
+
+    sampling: Sampling
+    uncond: Uncond | None
+    source: CheckpointFile | None
+    notes: tuple[str, ...] = ()
+
+
+def slots_in_order(recipe: Recipe) -> list[str]:
+    """The recipe's slots as the method takes them; the base of a delta method comes first, extra models last."""
+    method = methods.get(recipe.method)
+    first = ("base", *method.inputs) if method.space == "delta" else method.inputs
+    return [*first, *(slot for slot in recipe.models if slot not in first)]
+
+
+def check_layouts(layouts: Mapping[str, Layout], anything: bool) -> None:
+    """Refuse models of different families, unless anything goes."""
+    (first, layout), *rest = layouts.items()
+    for name, other in rest:
+        if other.family != layout.family and not anything:
+            expected = f"{layout.family} as {first} is (options.layout: any merges the common keys)"
+            raise BadInput(name, other.family, expected)
+
+
+def layout_notes(layouts: Mapping[str, Layout]) -> list[str]:
+    """Say it when the models are not all of one kind."""
+    kinds = {name: f"{layout.family} {layout.kind}" for name, layout in layouts.items()}
+    if len(set(kinds.values())) < 2:
+        return []
+    return ["models of different kinds: " + ", ".join(f"{name} is {kind}" for name, kind in kinds.items())]
+
+
+def choose_sampling(recipe: Recipe, files: Mapping[str, CheckpointFile]) -> Choice:
+    """Decide how the result of a recipe is sampled; the rules are in this module's text.
+
+    Raises:
+        BadInput: the models clash and no rule decides.
+    """
+    choices = {slot: _of_model(recipe.models[slot], files) for slot in slots_in_order(recipe)}
+    clash = len({choice.sampling for choice in choices.values()}) > 1
+    wanted = recipe.options.get("prediction", "auto")
+    notes = tuple(dict.fromkeys(note for choice in choices.values() for note in choice.notes))
+    if isinstance(wanted, str) and wanted in choices:
+        chosen = choices[wanted]
+    elif isinstance(wanted, Mapping) or wanted in PREDICTIONS:
+        chosen = _by_hand(wanted, choices)
+    elif clash and wanted == "same":
+        raise BadInput("options.prediction", _differences(recipe, choices), "models that predict the same")
+    else:
+        chosen = choices[_auto(recipe, choices)] if clash else next(iter(choices.values()))
+    if clash:
+        said = f"{_differences(recipe, choices)}: the result is sampled as {chosen.sampling.describe()}"
+        notes = (*notes, f"{said} (options.prediction decides otherwise)")
+    return Choice(chosen.sampling, chosen.uncond, chosen.source, notes)
+
+
+def _of_model(model: str | Recipe, files: Mapping[str, CheckpointFile]) -> Choice:
+    if isinstance(model, Recipe):
+        return choose_sampling(model, files)
+    found = identify(files[model])
+    return Choice(found.sampling, found.uncond, files[model])
+
+
+def _by_hand(wanted: object, choices: Mapping[str, Choice]) -> Choice:
+    """The sampling a recipe names; a model that predicts so gives the details and the markers."""
+    if isinstance(wanted, Mapping):
+        sampling = Sampling.from_dict({str(key): value for key, value in wanted.items()})
+        alike = [choice for choice in choices.values() if choice.sampling == sampling]
+    else:
+        alike = [choice for choice in choices.values() if choice.sampling.prediction == wanted]
+        sampling = alike[0].sampling if alike else Sampling(prediction=str(wanted))
+    return alike[0] if alike else Choice(sampling, None, None)
+
+
+def _auto(recipe: Recipe, choices: Mapping[str, Choice]) -> str:
+    method = methods.get(recipe.method)
+    ratios = [recipe.ratio or 0.0, *(recipe.blocks or {}).values()]
+    if "alpha" in method.options and not any(ratios):
+        return next(iter(choices))
+    if method.space == "delta":
+        rest = [slot for slot in choices if slot != "base"]
+        if len({choices[slot].sampling for slot in rest}) == 1:
+            return rest[0]
+    elif not method.many:
+        same = "c" in choices and choices["b"].sampling == choices["c"].sampling
+        return "a" if same else "b"
+    expected = "models that predict the same, or options.prediction: eps, v, x0, rf or the slot to follow"
+    raise BadInput("options.prediction", _differences(recipe, choices), expected)
+
+
+def _differences(recipe: Recipe, choices: Mapping[str, Choice]) -> str:
+    def name(slot: str) -> str:
+        model = recipe.models[slot]
+        return slot if isinstance(model, Recipe) else model
+
+    return ", ".join(f"{name(slot)} predicts {choice.sampling.describe()}" for slot, choice in choices.items())
+
+
+def marker_leaves(choice: Choice) -> dict[str, formula.Leaf]:
+    """The marker keys that the result carries: those of the file that gives the prediction."""
+    if choice.source is None:
+        return {}
+    tensors = choice.source.tensors
+    return {name: formula.Leaf(choice.source, tensors[name]) for name in MARKERS if name in tensors}

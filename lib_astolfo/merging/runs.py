@@ -1,0 +1,135 @@
+"""Runs and chunks: neighbours that are computed alike become one run, and runs are cut into pieces of a few MB."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from lib_astolfo.checkpoints.dtypes import SIZES
+from lib_astolfo.merging import formula
+from lib_astolfo.merging.plan import Task
+
+#: Bytes of one chunk of one tensor in the output dtype.
+CHUNK = 2 << 20
+#: Bytes of fp32 scratch that one thread may hold; with many models the chunks become smaller.
+SCRATCH = 64 << 20
+#: Fewest elements of a chunk.
+SMALLEST = 1 << 14
+
+
+@dataclass(frozen=True)
+class Run:
+    """Tasks that are computed alike and lie behind one another in the output.
+
+    ``starts`` holds the first element of each task, and the number of all elements at its end.
+    ``pieces`` is False where a tensor must be computed whole.
+    """
+
+    tasks: tuple[Task, ...]
+    starts: tuple[int, ...]
+    pieces: bool
+
+    @property
+    def elements(self) -> int:
+        return self.starts[-1]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Elements ``start`` to ``stop`` of a run."""
+
+    run: Run
+    start: int
+    stop: int
+
+    @property
+    def elements(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def nbytes(self) -> int:
+        return self.elements * item_size(self.run.tasks[0])
+
+    def tasks(self) -> Iterator[tuple[Task, int, int]]:
+        """The tasks this chunk touches, each with its first and last element (of the task)."""
+        index = bisect.bisect_right(self.run.starts, self.start) - 1
+        at = self.start
+        while at < self.stop:
+            first, last = self.run.starts[index], self.run.starts[index + 1]
+            end = min(last, self.stop)
+            if end > at:
+                yield self.run.tasks[index], at - first, end - first
+            at, index = end, index + 1
+
+    def segments(self, leaf: int) -> list[tuple[int, int]]:
+        """Where a leaf's values lie in its file: (byte offset, bytes), neighbours joined."""
+        found: list[tuple[int, int]] = []
+        for task, first, last in self.tasks():
+            info = task.value.leaves[leaf].info
+            size = info.nbytes // info.elements
+            begin, count = info.begin + first * size, (last - first) * size
+            if found and sum(found[-1]) == begin:
+                found[-1] = (found[-1][0], found[-1][1] + count)
+            else:
+                found.append((begin, count))
+        return found
+
+
+def item_size(task: Task) -> int:
+    """Bytes of one element of the output."""
+    return SIZES[task.dtype]
+
+
+def elements(task: Task) -> int:
+    """Number of values of a tensor."""
+    return task.value.leaves[0].info.elements
+
+
+def make_runs(tasks: Sequence[Task], *, join: bool = True) -> list[Run]:
+    """Runs over tasks in output order; empty tensors fall away.
+
+    ``join`` False gives every tensor its own run, for targets that do not lie behind one another.
+    """
+    runs: list[list[Task]] = []
+    for task in tasks:
+        if elements(task) == 0:
+            continue
+        if join and runs and _alike(runs[-1][-1], task):
+            runs[-1].append(task)
+        else:
+            runs.append([task])
+    return [_run(tuple(group)) for group in runs]
+
+
+def cut(run: Run, size: int = CHUNK) -> Iterator[Chunk]:
+    """Chunks of a run; a run that cannot be cut is one chunk."""
+    step = chunk_elements(run.tasks[0], size) if run.pieces else run.elements
+    for start in range(0, run.elements, step):
+        yield Chunk(run, start, min(start + step, run.elements))
+
+
+def chunk_elements(task: Task, size: int = CHUNK) -> int:
+    """Elements of a chunk: ``size`` bytes of output, less where many models would fill the scratch memory."""
+    buffers = len(task.value.leaves) + formula.depth(task.value.formula) + 1
+    return max(SMALLEST, min(size // item_size(task), SCRATCH // (4 * buffers)))
+
+
+def _run(tasks: tuple[Task, ...]) -> Run:
+    starts = tuple(accumulate((elements(task) for task in tasks), initial=0))
+    return Run(tasks, starts, _in_pieces(tasks[0]))
+
+
+def _in_pieces(task: Task) -> bool:
+    return task.common is None and formula.elementwise(task.value.formula)
+
+
+def _alike(a: Task, b: Task) -> bool:
+    """True if two tasks can be computed in one go. Raw copies join whatever their reason."""
+    if not (_in_pieces(a) and _in_pieces(b)) or a.dtype != b.dtype or a.value.formula != b.value.formula:
+        return False
+    if len(a.value.leaves) != len(b.value.leaves):
+        return False
+    pairs = zip(a.value.leaves, b.value.leaves, strict=True)
+    return all(x.file is y.file and x.info.dtype == y.info.dtype for x, y in pairs) and a.check == b.check
