@@ -22,9 +22,9 @@ CHANNELS = {"base": 4, "inpainting": 9, "pix2pix": 8}
 def full_size(
     family: str, kind: str = "base", dtype: torch.dtype = torch.float16
 ) -> dict[str, tuple[torch.dtype, Shape]]:
-    """name -> (dtype, shape) of a full-size checkpoint. ``family``: sd1, sd2, sdxl, sdxl_refiner; ``kind`` as in Layout.
+    """name -> (dtype, shape) of a full-size checkpoint; integer tensors (position_ids) keep int64.
 
-    Integer tensors (position_ids) keep int64.
+    ``family``: sd1, sd2, sdxl or sdxl_refiner; ``kind`` as in ``Layout``.
     """
     shapes = dict({"sd1": published, "sdxl": published, "sd2": _sd2, "sdxl_refiner": _refiner}[family](family))
     first = "model.diffusion_model.input_blocks.0.0.weight"
