@@ -7,7 +7,6 @@ formulas and equal input files can be computed in one go.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 import torch
 from torch import Tensor
@@ -55,7 +54,7 @@ class Rounded:
     dtype: torch.dtype
 
 
-Formula = Union[int, Apply, Rounded]
+Formula = int | Apply | Rounded
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Union
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -205,12 +206,12 @@ def _check_engine_options(recipe: Recipe, slots: tuple[str, ...]) -> None:
         raise BadInput("options.prediction", prediction, ENGINE_OPTIONS["prediction"])
 
 
-def _parse_yaml(text: str, where: str) -> Mapping[str, Any]:
+def _parse_yaml(text: str, where: str) -> Any:
     try:
         data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except RecursionError as error:
         raise BadInput(where, "a recipe that contains itself", "a tree of recipes that ends in files") from error
-    except (OmegaConfBaseException, ValueError, OSError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
         raise BadInput(where, error, "YAML of a recipe") from error
     if not isinstance(data, Mapping):
         raise BadInput(where, type(data).__name__, "a mapping with 'method' and 'models'")

@@ -28,7 +28,7 @@ class Report:
     copied: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     non_finite: Mapping[str, int] = field(default_factory=dict)
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     notes: tuple[str, ...] = ()
     bytes: int = 0
     seconds: float = 0.0
@@ -56,5 +56,6 @@ class Report:
         rate = self.bytes / max(self.seconds, 1e-9) / 1e9
         return (
             f"{self.merged} keys merged, {len(self.copied)} copied, {len(self.left_out)} left out, "
-            f"{self.bytes / 1e9:.2f} GB in {self.seconds:.1f} s ({rate:.2f} GB/s), prediction {self.sampling.prediction}"
+            f"{self.bytes / 1e9:.2f} GB in {self.seconds:.1f} s ({rate:.2f} GB/s), "
+            f"sampled as {self.sampling.describe()}"
         )
