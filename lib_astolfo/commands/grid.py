@@ -2,14 +2,189 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from lib_astolfo.errors import BadInput, Stopped
 from lib_astolfo.search.settings import StudySettings
+
+if TYPE_CHECKING:
+    from lib_astolfo.jobs import Task
+    from lib_astolfo.search.plan import Plan
+    from lib_astolfo.search.scores import Score
+    from lib_astolfo.search.store import CellResult
+    from lib_astolfo.search.study import StudyResult
+
+    from .workspace import Workspace
+
+FRECHET_LEAST = 32  # pictures that the digits' Frechet distance needs
 
 
 @dataclass(frozen=True)
 class GridSettings(StudySettings):
     """A study, and where it is kept. A grid run again in the same folder takes up the cells it finds there."""
 
-    folder: str = ""  # empty: the job's own
-    report: bool = True  # report.html, the contact sheet and the curves
+    folder: str = ""  # a name in the outputs folder; empty: the job's own
+    check: int = 0  # pictures with fresh seeds on which the winner is measured again; 0: none
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.check <= 10_000:
+            raise BadInput("check", self.check, "a number of pictures from 0 to 10000")
+
+
+def run(settings: GridSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
+    """Draw, score and judge the grid. Files: cells, contact sheet, curves, report and the winner's recipe.
+
+    Stopped early it returns what there is; stopped before the first cell Stopped goes through.
+    """
+    return carry_out(settings, workspace, task)[1]
+
+
+def carry_out(
+    settings: GridSettings, workspace: Workspace, task: Task, facts: Mapping[str, str] | None = None, title: str = ""
+) -> tuple[StudyResult, dict[str, Any]]:
+    """Like ``run``; returns the study beside the result. ``facts`` and ``title`` go into the report."""
+    from lib_astolfo.search import outcome
+    from lib_astolfo.search.check import check
+    from lib_astolfo.search.report import Extra
+    from lib_astolfo.search.verdict import verdict
+
+    plan = prepare(settings, workspace)
+    folder = study_folder(settings.folder, workspace, task)
+    result = draw(plan, workspace, task, folder)
+    words, before = verdict(result), []
+    if settings.check and not result.stopped:
+        try:
+            found = check(
+                result,
+                workspace.host,
+                workspace.live,
+                folder / "check",
+                settings.check,
+                progress=task.progress,
+                report=task.report,
+            )
+            before = [found] if found else []
+        except Stopped:
+            result = replace(result, stopped=True)
+    extra = Extra(title or Extra.title, facts, before=before)
+    files = outcome.write(result, words, extra)
+    for name in files.values():
+        publish(folder / name, folder, task.folder)
+    return result, outcome.as_dict(result, words, files, *before)
+
+
+def draw(plan: Plan, workspace: Workspace, task: Task, folder: Path) -> StudyResult:
+    """Run the study with the task's progress; every finished cell is an event and a picture among the job's files."""
+    from lib_astolfo.search.study import run as run_study
+
+    def on_cell(cell: CellResult) -> None:
+        publish(folder / cell.picture, folder, task.folder)
+        task.event(cell.cell.label, picture=cell.picture, scores=shown(cell))
+
+    return run_study(
+        plan, workspace.host, workspace.live, folder, progress=task.progress, report=task.report, on_cell=on_cell
+    )
+
+
+def shown(cell: CellResult) -> dict[str, str]:
+    """The scores of a cell in words."""
+    return {name: f"{value.mean:.3f} ± {value.error:.3f}" for name, value in cell.scores.items()}
+
+
+def prepare(settings: StudySettings, workspace: Workspace) -> Plan:
+    """Check everything that can be checked before the first picture. Errors: BadInput."""
+    from lib_astolfo.search.plan import make_plan
+
+    paths = {slot: workspace.resolve(name) for slot, name in settings.models.items()}
+    sampling = natural_sampling(settings, workspace) if paths else None
+    plan = make_plan(settings, scores(workspace, settings.models), sampling=sampling, identity=_identity(paths))
+    _check_sampler(plan)
+    return plan
+
+
+def natural_sampling(settings: StudySettings, workspace: Workspace) -> Any:
+    """How a merge of these models is read by the rules of merging."""
+    from lib_astolfo.checkpoints.prediction import identify
+    from lib_astolfo.checkpoints.reader import CheckpointFile
+    from lib_astolfo.merging.engine import open_files
+    from lib_astolfo.merging.policy import choose_sampling
+    from lib_astolfo.merging.recipe import Recipe
+
+    if len(settings.models) < 2:
+        with CheckpointFile.open(workspace.resolve(next(iter(settings.models.values())))) as file:
+            return identify(file).sampling
+    recipe = Recipe(settings.method, dict(settings.models), ratio=1.0, options=dict(settings.options))
+    with open_files(recipe, workspace.resolve) as files:
+        return choose_sampling(recipe, files).sampling
+
+
+def scores(workspace: Workspace, models: Mapping[str, str]) -> dict[str, Score]:
+    """The scores that fit the models: the general ones, and before them the digits laboratory's for its models."""
+    from lib_astolfo.search.scores import SCORES
+
+    if not models.get("a") or not _is_digits(workspace.resolve(models["a"])):
+        return dict(SCORES)
+    digits = all_scores()
+    return {**digits, **{name: score for name, score in SCORES.items() if name not in digits and name == "saturation"}}
+
+
+def all_scores() -> dict[str, Score]:
+    """Every score there is, by name; the digits laboratory's win where names are equal."""
+    from lib_astolfo.demo.scores import DIGIT_SCORES
+    from lib_astolfo.search.scores import SCORES
+
+    digits = {**DIGIT_SCORES, "frechet": replace(DIGIT_SCORES["frechet"], least=FRECHET_LEAST)}
+    return {**digits, **{name: score for name, score in SCORES.items() if name not in digits}}
+
+
+def _is_digits(path: Path) -> bool:
+    from lib_astolfo.checkpoints.metadata import ARCHITECTURE
+    from lib_astolfo.checkpoints.reader import CheckpointFile
+
+    with CheckpointFile.open(path) as file:
+        return file.metadata.get(ARCHITECTURE) == "digits"
+
+
+def _identity(paths: Mapping[str, Path]) -> dict[str, str]:
+    """What tells one file's bytes from another's without reading them all."""
+    return {slot: f"{path.stat().st_size} bytes, modified {path.stat().st_mtime_ns}" for slot, path in paths.items()}
+
+
+def _check_sampler(plan: Plan) -> None:
+    from lib_astolfo.diffusion.samplers import SAMPLERS
+
+    for name in plan.axes.get("sampler", (plan.settings.sampler,)):
+        if name not in SAMPLERS:
+            raise BadInput("sampler", repr(name), f"one of {', '.join(SAMPLERS)}")
+
+
+def study_folder(name: str, workspace: Workspace, task: Task) -> Path:
+    """The folder of the study: the job's own, or the one of this name in the outputs folder."""
+    if not name:
+        return task.folder
+    outputs = workspace.host.folders.outputs
+    folder = outputs / name
+    parts = Path(name).parts
+    inside = not Path(name).is_absolute() and ".." not in parts and folder.resolve().is_relative_to(outputs.resolve())
+    if not inside or any(sign in name for sign in '\\:*?"<>|\0') or folder.resolve() == outputs.resolve():
+        raise BadInput("folder", repr(name), "a name inside the outputs folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def publish(path: Path, folder: Path, job_folder: Path) -> None:
+    """Show a file of the study among the job's files, where the study is kept elsewhere."""
+    if folder == job_folder:
+        return
+    target = job_folder / path.relative_to(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)

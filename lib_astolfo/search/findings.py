@@ -1,4 +1,4 @@
-"""What the cells of a study say, in numbers: curves over the ratio, uncond against uncond, merge against full strength."""
+"""What the cells of a study say in numbers: curves over the ratio, uncond against uncond, merge against full strength."""
 
 from __future__ import annotations
 

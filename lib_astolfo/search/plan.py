@@ -45,7 +45,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked study. ``sampling`` is how the merged weights are read where no axis says otherwise."""
+    """A checked study. ``sampling`` is how the merged weights are read where no axis says otherwise.
+
+    ``natural`` is how a merge of these models is read by the rules of ``merging.policy``.
+    """
 
     settings: StudySettings
     axes: Mapping[str, tuple[Any, ...]]
@@ -53,6 +56,7 @@ class Plan:
     scores: Mapping[str, Score]
     primary: Score | None
     sampling: Sampling
+    natural: Sampling
     identity: Mapping[str, str] = field(default_factory=dict)  # model slot to what tells its bytes from others
 
     def recipe(self, cell: Cell) -> Recipe | None:
@@ -60,9 +64,10 @@ class Plan:
         settings = self.settings
         if len(settings.models) < 2:
             return None
-        options = dict(settings.options)
-        options.setdefault("prediction", self.sampling_of(cell).to_dict())
+        options, sampling = dict(settings.options), self.sampling_of(cell)
         ratio = cell.values.get("ratio", settings.ratio)
+        if sampling != self.natural or ratio == 0.0:  # else the merge's own rules say the same
+            options["prediction"] = sampling.to_dict()
         return Recipe(settings.method, dict(settings.models), ratio=ratio, options=options, dtype=settings.dtype)
 
     def sampling_of(self, cell: Cell) -> Sampling:
@@ -140,19 +145,20 @@ def make_plan(
 ) -> Plan:
     """Check the settings and lay out the cells, weights outermost.
 
-    ``scores``: all that may be named; ``sampling``: what the trained model says, used when ``prediction`` is empty.
+    ``scores``: all that may be named; ``sampling``: how a merge of these models is read by itself, used when
+    ``prediction`` is empty; ``identity``: model slot to what tells its file from others.
     Raises BadInput naming the key.
     """
     axes = read_axes(settings)
     _check_models(settings, axes)
     _check_pictures(settings, axes)
-    if settings.prediction:
-        sampling = parse_sampling("prediction", settings.prediction)
-    chosen = choose(settings.scores or list(scores), scores)
+    natural = sampling or Sampling()
+    read_as = parse_sampling("prediction", settings.prediction) if settings.prediction else natural
+    chosen = _chosen(settings, scores)
     combinations = itertools.product(*axes.values())
     cells = tuple(Cell(i, dict(zip(axes, values, strict=True))) for i, values in enumerate(combinations))
     primary = _primary(settings, chosen)
-    plan = Plan(settings, axes, cells, chosen, primary, sampling or Sampling(), identity or {})
+    plan = Plan(settings, axes, cells, chosen, primary, read_as, natural, identity or {})
     for cell in cells:
         plan.requests(cell)  # a value that does not fit its neighbours is found before the first picture
     if len(cells) * settings.pictures > MAX_PICTURES:
@@ -185,9 +191,17 @@ def _check_pictures(settings: StudySettings, axes: Mapping[str, Any]) -> None:
         value = getattr(settings, name)
         if not 1 <= value <= limit:
             raise BadInput(name, value, f"a whole number from 1 to {limit}")
-    unused = [name for name in ("prompts",) if name in axes]
-    if unused:
-        raise BadInput(unused[0], "given twice", "either a setting or an axis")
+
+
+def _chosen(settings: StudySettings, scores: Mapping[str, Score]) -> dict[str, Score]:
+    """The scores that were asked for; all that the number of pictures allows when none were named."""
+    if not settings.scores:
+        return {name: score for name, score in scores.items() if score.least <= settings.pictures}
+    chosen = choose(settings.scores, scores)
+    for score in chosen.values():
+        if score.least > settings.pictures:
+            raise BadInput("pictures", settings.pictures, f"at least {score.least} for the score {score.name}")
+    return chosen
 
 
 def _primary(settings: StudySettings, scores: Mapping[str, Score]) -> Score | None:

@@ -53,6 +53,7 @@ class Score:
     unit: str = ""
     help: str = ""
     limit: float | None = None
+    least: int = 1  # pictures that it needs
 
     def __post_init__(self) -> None:
         if isinstance(self.better, str) and self.better not in ("lower", "higher", "none"):
@@ -63,7 +64,7 @@ class Score:
         """Whether this score can say that one cell is better than another."""
         return self.better != "none"
 
-    def loss(self, values: np.ndarray) -> np.ndarray:
+    def loss(self, values: np.ndarray | float) -> np.ndarray:
         """``values`` turned so that lower is better; any shape, float64."""
         values = np.asarray(values, dtype=np.float64)
         if self.better == "higher":

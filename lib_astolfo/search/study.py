@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib_astolfo.errors import Failed, Stopped
+from lib_astolfo.errors import AstolfoError, Failed, Stopped
 from lib_astolfo.hosts.base import Host, Picture, Progress
-from lib_astolfo.merging.live import LiveWeights
 from lib_astolfo.search import sheet
 from lib_astolfo.search.plan import Cell, Plan
 from lib_astolfo.search.scores import Score, ScoreValues
 from lib_astolfo.search.store import CellResult, CellStore
+
+if TYPE_CHECKING:
+    from lib_astolfo.merging.live import LiveWeights
 
 CELLS_FOLDER = "cells"
 HOLD_SECONDS = 10.0  # how long the host's lock is held at least before others get their turn
@@ -166,6 +169,8 @@ def evaluate(scores: Mapping[str, Score], pictures: Sequence[Picture], prompts: 
     for name, score in scores.items():
         try:
             values[name] = score.function(array, list(prompts))
+        except AstolfoError:
+            raise
         except (ValueError, IndexError, KeyError, ArithmeticError) as error:
             raise Failed(f"score {name}: {error}") from error
     return values

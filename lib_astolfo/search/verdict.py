@@ -127,8 +127,10 @@ def _confounders(result: StudyResult, score: Score) -> Iterator[Sentence]:
         merge, full = found.rival.second, found.rival.first
         pair = f"{_place(full)} ({_value(full, score)}) against {_place(merge)} ({_value(merge, score)})"
         if found.present:
-            text = f"At CFG {show(found.cfg)} the best ratio stands in for a lower CFG: the trained model at full strength and "
-            text += f"a lower CFG is {_as_good(found.rival.difference)}: {pair}, difference {found.rival.difference}."
+            text = f"At CFG {show(found.cfg)} the best ratio stands in for a lower CFG: the trained model at full strength "
+            text += (
+                f"and a lower CFG is {_as_good(found.rival.difference)}: {pair}, difference {found.rival.difference}."
+            )
             yield Sentence("confounder", "caution", text)
         else:
             text = (
@@ -161,7 +163,8 @@ def _optimum(curve: Curve, score: Score) -> Sentence:
         return Sentence(
             "optimum", "found", f"{where}: best at ratio {show(best.best)}, {side} ({value}); no optimum between."
         )
-    ends = f"ratio {start} is worse by {first.mean:.3f} ± {first.error:.3f}, ratio {end} by {last.mean:.3f} ± {last.error:.3f}"
+    ends = f"ratio {start} is worse by {first.mean:.3f} ± {first.error:.3f}, "
+    ends += f"ratio {end} by {last.mean:.3f} ± {last.error:.3f}"
     if best.kind == "interior":
         return Sentence("optimum", "found", f"{where}: best at {at}, {value}, inside the range; {ends}.")
     text = f"{where}: best at {at}, {value}, but not clearly inside the range; {ends}."
@@ -185,17 +188,19 @@ def _saturation(result: StudyResult) -> Iterator[Sentence]:
     for score in result.plan.scores.values():
         if findings.saturated(result, score):
             means = [cell.scores[score.name].mean for cell in result.cells]
-            text = f"{score.name} is saturated ({min(means):.2f} to {max(means):.2f} over all cells, at most {score.limit:g} "
-            yield Sentence("saturated", "note", text + "is possible): it says nothing about which cell is best.")
+            text = f"{score.name} is saturated ({min(means):.2f} to {max(means):.2f} over all cells, and {score.limit:g} is "
+            yield Sentence("saturated", "note", text + "all there is): it says nothing about which cell is best.")
 
 
 def _disagreements(result: StudyResult, score: Score) -> Iterator[Sentence]:
     found = findings.disagreements(result, score)
     for item in found[:MAX_DISAGREEMENTS]:
         mine, theirs = (show(curve.best.cell.values["ratio"]) for curve in (item.primary, item.other))
-        text = f"{item.score.name} disagrees with {score.name}: with {item.primary.title} it prefers ratio {theirs} to {mine} "
+        text = f"{item.score.name} disagrees with {score.name}: with {item.primary.title} it prefers ratio {theirs} "
         difference = item.against.difference
-        yield Sentence("disagreement", "caution", text + f"by {difference.mean:.3f} ± {difference.error:.3f}.")
+        yield Sentence(
+            "disagreement", "caution", text + f"to {mine} by {difference.mean:.3f} ± {difference.error:.3f}."
+        )
     if len(found) > MAX_DISAGREEMENTS:
         rest = len(found) - MAX_DISAGREEMENTS
         yield Sentence(
@@ -211,11 +216,9 @@ def _sure(result: StudyResult, score: Score | None) -> Iterator[Sentence]:
     if score is not None and settings.pictures > 1:
         yield _share(result, score)
     prompts = min(len(settings.prompts), settings.pictures) if "prompt" not in result.plan.axes else 1
-    text = f"Measured on {settings.pictures} pictures a cell ({prompts} prompts; every cell has the same prompts and noise, "
-    text += (
-        f"and differences are taken per picture), {settings.steps} steps of {settings.sampler}. One pair of models, "
-    )
-    text += "each from one training: it says nothing about other models. ± is one standard error; two of them count as clear."
+    text = f"Measured on {settings.pictures} pictures a cell ({prompts} prompts; every cell has the same prompts and "
+    text += f"noise, and differences are taken per picture), {settings.steps} steps of {settings.sampler}. ± is one "
+    text += "standard error; two of them count as clear. One pair of models from one training each: other pairs differ."
     yield Sentence("sure", "note", text)
     if settings.pictures < FEW_PICTURES:
         text = f"{settings.pictures} pictures a cell are few" + (

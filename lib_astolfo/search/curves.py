@@ -1,0 +1,171 @@
+"""Scores over the ratio as a figure: one row per score, one panel per CFG, one line per uncond, with error bars."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lib_astolfo.search import findings
+from lib_astolfo.search.axes import AXES, show
+from lib_astolfo.search.plan import title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lib_astolfo.search.findings import Curve
+    from lib_astolfo.search.scores import Score
+    from lib_astolfo.search.study import StudyResult
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart; markers differ too.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+MAX_PANELS = 6  # beside each other
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colours of paper and ink."""
+
+    paper: str
+    ink: str
+    soft: str
+    grid: str
+
+
+LIGHT = Style("#ffffff", "#1d2330", "#667085", "#e4e7ec")
+DARK = Style("#1b1f2a", "#e6e9f0", "#98a2b3", "#333a49")
+
+
+def figure(result: StudyResult, scores: Sequence[Score] | None = None, *, style: Style = LIGHT) -> Figure:
+    """A matplotlib Figure, made without pyplot so that nothing global is touched; empty without a ratio axis.
+
+    ``scores``: those to draw; None: the primary first, then all others. A shaded band is the 95 % interval of the
+    optimum, the ring the best point measured. Lines leave the panel where points far from the optimum would flatten it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = list(scores) if scores is not None else ordered(result)
+    panels = _panels(result)
+    heights = [1.6 if score is result.plan.primary else 1.0 for score in drawn] or [1.0]
+    size = (max(3.1 * len(panels), 5.5) + 1.2, 2.1 * sum(heights) + 0.9)
+    made = Figure(figsize=size, dpi=110, facecolor=style.paper, layout="constrained")
+    FigureCanvasAgg(made)
+    if not panels or not drawn:
+        return made
+    axes = made.subplots(len(drawn), len(panels), squeeze=False, sharex=True, sharey="row", height_ratios=heights)
+    for row, score in enumerate(drawn):
+        curves = findings.curves(result, score)
+        for column, panel in enumerate(panels):
+            _panel(axes[row][column], [curve for curve in curves if _in_panel(curve, panel)], score, style)
+            if row == 0:
+                axes[row][column].set_title(
+                    title(panel) if panel else "", color=style.ink, fontsize=11, fontweight="bold"
+                )
+            if row == len(drawn) - 1:
+                axes[row][column].set_xlabel("merge ratio (0 base, 1 trained)", color=style.soft)
+        axes[row][0].set_ylabel(_label(score), color=style.ink)
+        _limit(axes[row][0], curves, score)
+    _legend(made, axes[0][0], style)
+    return made
+
+
+def ordered(result: StudyResult) -> list[Score]:
+    """The primary score first, then the others that decide, then the rest."""
+    scores, primary = list(result.plan.scores.values()), result.plan.primary
+    return sorted(scores, key=lambda score: (score is not primary, not score.decides))
+
+
+def png(result: StudyResult, *, style: Style = LIGHT, scores: Sequence[Score] | None = None) -> bytes:
+    """The figure as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure(result, scores, style=style).savefig(buffer, format="png", facecolor=style.paper)
+    return buffer.getvalue()
+
+
+def _panels(result: StudyResult) -> list[dict[str, Any]]:
+    """The values of all axes but ratio and uncond, each combination once."""
+    panels: list[dict[str, Any]] = []
+    for cell in result.cells:
+        values = {name: value for name, value in cell.cell.values.items() if name not in ("ratio", "uncond")}
+        if "ratio" in cell.cell.values and values not in panels:
+            panels.append(values)
+    order = {name: list(values) for name, values in result.plan.axes.items()}
+    panels.sort(key=lambda panel: [order[name].index(value) for name, value in panel.items()])
+    return panels[:MAX_PANELS]
+
+
+def _in_panel(curve: Curve, panel: Mapping[str, Any]) -> bool:
+    return {name: value for name, value in curve.others.items() if name != "uncond"} == dict(panel)
+
+
+def _label(score: Score) -> str:
+    words = {"lower": " (lower is better)", "higher": " (higher is better)", "none": ""}
+    direction = words[score.better] if isinstance(score.better, str) else f" (best at {score.better:g})"
+    return f"{score.name}{direction}"
+
+
+def _panel(axes: Axes, curves: Sequence[Curve], score: Score, style: Style) -> None:
+    axes.set_facecolor(style.paper)
+    axes.grid(True, color=style.grid, linewidth=0.8)
+    axes.tick_params(colors=style.soft, labelsize=9)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(style.grid)
+    for index, curve in enumerate(curves):
+        _line(axes, curve, index)
+    if isinstance(score.better, (int, float)):
+        axes.axhline(float(score.better), color=style.soft, linewidth=1, linestyle=":")
+
+
+def _limit(axes: Axes, curves: Sequence[Curve], score: Score) -> None:
+    """Keep the region of the optimum readable where a few far points would take most of the height."""
+    means = np.array([value.mean for curve in curves for value in curve.values])
+    errors = np.nan_to_num(np.array([value.error for curve in curves for value in curve.values]))
+    if score.limit is not None or score.better not in ("lower", "higher") or means.size < 8:
+        return
+    losses = score.loss(means)
+    low, most, high = losses.min(), float(np.quantile(losses, 0.75)), losses.max()
+    if high - low < 2.0 * (most - low) or most <= low:
+        return
+    room = 0.08 * (most - low)
+    ends = (low - room - errors.max(), most + room + errors.max())
+    axes.set_ylim(*(ends if score.better == "lower" else (-ends[1], -ends[0])))
+
+
+def _line(axes: Axes, curve: Curve, index: int) -> None:
+    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    means = np.array([value.mean for value in curve.values])
+    errors = np.nan_to_num(np.array([value.error for value in curve.values]))
+    name = AXES["uncond"].label(curve.others["uncond"]) if "uncond" in curve.others else curve.score.name
+    axes.errorbar(
+        *(curve.xs, means, errors), label=name, color=colour, marker=marker, markersize=4.5, linewidth=1.6, capsize=2.5
+    )
+    best = curve.optimum
+    if best is None or best.kind in ("flat", "edge") or curve.score.limit is not None:
+        return
+    axes.axvspan(best.low, best.high, color=colour, alpha=0.13, linewidth=0)
+    axes.plot([best.best], [means[best.index]], marker="o", markersize=11, color="none", markeredgecolor=colour)
+    axes.annotate(
+        show(round(best.position, 2)),
+        (best.position, 0.985 - 0.09 * index),
+        xycoords=("data", "axes fraction"),
+        color=colour,
+        fontsize=9,
+        fontweight="bold",
+        ha="center",
+        va="top",
+    )
+
+
+def _legend(made: Figure, first: Axes, style: Style) -> None:
+    handles, labels = first.get_legend_handles_labels()
+    if handles:
+        legend = made.legend(handles, labels, loc="outside upper right", frameon=False, ncols=len(labels), fontsize=10)
+        for text in legend.get_texts():
+            text.set_color(style.ink)

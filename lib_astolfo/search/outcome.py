@@ -1,0 +1,114 @@
+"""What a study leaves behind: the files, and the result that jobs, REST and ``--json`` hand on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lib_astolfo.search import curves, findings, report, sheet, table
+from lib_astolfo.search.axes import parse_uncond, plain
+from lib_astolfo.search.report import Extra
+from lib_astolfo.search.scores import ScoreValues
+from lib_astolfo.search.store import CellResult
+from lib_astolfo.search.study import StudyResult
+from lib_astolfo.search.verdict import Sentence, Verdict
+
+SHEET, CURVES, REPORT, RECIPE = "sheet.png", "curves.png", "report.html", "winner-recipe.yaml"
+
+
+def write(result: StudyResult, verdict: Verdict, extra: Extra | None = None) -> dict[str, str]:
+    """Write contact sheet, curves, the winner's recipe and the report into the study's folder; kind to file name."""
+    folder, extra, files = result.folder, extra or Extra(), {}
+    sheet.save(sheet.contact_sheet(result), folder / SHEET, sheet.infotext(result))
+    files["sheet"] = SHEET
+    if "ratio" in result.plan.axes and result.plan.scores:
+        _write(folder / CURVES, curves.png(result))
+        files["curves"] = CURVES
+    text = recipe_text(result)
+    if text:
+        _write(folder / RECIPE, text.encode("utf-8"))
+        files["recipe"] = RECIPE
+    page = report.html(result, verdict, Extra(extra.title, extra.facts, extra.recipe or text, extra.before))
+    _write(folder / REPORT, page.encode("utf-8"))
+    files["report"] = REPORT
+    return files
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def recipe_text(result: StudyResult) -> str:
+    """The winner's recipe as YAML, headed by a comment that says under what it is meant to be used; "" without one."""
+    best = result.best()
+    recipe = None if best is None else result.plan.recipe(best.cell)
+    if best is None or recipe is None:
+        return ""
+    reading = result.plan.sampling_of(best.cell).describe()
+    return f"# found with {best.cell.label}, read as {reading}\n{recipe.to_yaml()}"
+
+
+def winner(result: StudyResult) -> dict[str, Any] | None:
+    """The winning cell and all that is needed to bake and to use it, as JSON holds it."""
+    best = result.best()
+    if best is None:
+        return None
+    plan, values = result.plan, best.cell.values
+    recipe = plan.recipe(best.cell)
+    return {
+        "label": best.cell.label,
+        "recipe": None if recipe is None else recipe.to_dict(),
+        "sampling": plan.sampling_of(best.cell).to_dict(),
+        "uncond": plain(values.get("uncond", parse_uncond("uncond", plan.settings.uncond))),
+        "cfg": values.get("cfg", plan.settings.cfg),
+        "scores": _scores(best.scores),
+    }
+
+
+def as_dict(result: StudyResult, verdict: Verdict, files: Mapping[str, str], *more: Sentence) -> dict[str, Any]:
+    """The whole result as JSON; numbers that are not finite are null."""
+    primary = result.plan.primary
+    return {
+        "winner": winner(result),
+        "verdict": {
+            "headline": verdict.headline,
+            "sentences": [{"kind": s.kind, "level": s.level, "text": s.text} for s in (*more, *verdict.sentences)],
+        },
+        "optima": [] if primary is None else [_optimum(curve) for curve in findings.curves(result, primary)],
+        "primary": None if primary is None else primary.name,
+        "cells": [_cell(cell) for cell in result.cells],
+        "files": dict(files),
+        "table": table.text(result, primary) if primary is not None else "",
+        "stopped": result.stopped,
+        "seconds": round(result.seconds, 2),
+    }
+
+
+def _optimum(curve: findings.Curve) -> dict[str, Any]:
+    best = curve.optimum
+    where = {"where": curve.title, "values": {name: plain(value) for name, value in curve.others.items()}}
+    if best is None:
+        return where
+    figures = {"ratio": best.position, "low": best.low, "high": best.high, "measured": best.best, "kind": best.kind}
+    return {**where, **{k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}}
+
+
+def _cell(cell: CellResult) -> dict[str, Any]:
+    return {
+        "label": cell.cell.label,
+        "values": {name: plain(value) for name, value in cell.cell.values.items()},
+        "scores": _scores(cell.scores),
+        "picture": cell.picture,
+    }
+
+
+def _scores(scores: Mapping[str, ScoreValues]) -> dict[str, Any]:
+    return {name: {"mean": _finite(value.mean), "error": _finite(value.error)} for name, value in scores.items()}
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None
