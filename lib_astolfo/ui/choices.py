@@ -1,0 +1,93 @@
+"""What the fields of several panels offer: checkpoints, samplers, schedules, and words about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from . import compat, html
+from .form import Form
+
+if TYPE_CHECKING:
+    from lib_astolfo.commands.workspace import Workspace
+    from lib_astolfo.hosts.base import CheckpointEntry
+
+AUTO = "auto"
+"""In a list of choices: leave it to the model or the sampler."""
+
+
+def usable(workspace: Workspace) -> list[CheckpointEntry]:
+    """The checkpoints that can be used, by name."""
+    return sorted((entry for entry in workspace.host.checkpoints() if entry.family), key=lambda entry: entry.name)
+
+
+def names(workspace: Workspace) -> list[str]:
+    return [entry.name for entry in usable(workspace)]
+
+
+def is_demo(workspace: Workspace) -> bool:
+    """Whether the first two checkpoints are the digits models, small enough to be drawn with unasked."""
+    first = names(workspace)[:2]
+    return len(first) == 2 and all(name.rsplit("/", 1)[-1].startswith("digits-") for name in first)
+
+
+def describe(workspace: Workspace, name: str | None) -> str:
+    """A line about a checkpoint: family, prediction, size, and what is noteworthy."""
+    for entry in workspace.host.checkpoints():
+        if entry.name == name:
+            words = [entry.family or "cannot be used", entry.sampling.describe(), html.size(entry.size), entry.note]
+            return html.note(" · ".join(word for word in words if word), "about")
+    return html.note(f"{name} is not in the model folders any more", "about") if name else ""
+
+
+def samplers() -> list[str]:
+    from lib_astolfo.diffusion.samplers import SAMPLERS
+
+    return list(SAMPLERS)
+
+
+def schedules() -> list[str]:
+    from lib_astolfo.diffusion.schedule import SCHEDULES
+
+    return [AUTO, *SCHEDULES]
+
+
+def not_auto(value: Any) -> Any:
+    """The settings' word for ``auto``: nothing."""
+    return "" if value == AUTO else value
+
+
+def model_fields(form: Form, workspace: Workspace, slots: Sequence[tuple[str, str, str]]) -> list[Any]:
+    """A searchable list of checkpoints per (slot, label, help), a line about each choice, and one refresh button.
+
+    Returns the lists. Slots take the first, second, … checkpoint that there is.
+    """
+    found = names(workspace)
+    lists = []
+    for index, (slot, label, help) in enumerate(slots):
+        value = found[min(index, len(found) - 1)] if found else None
+        with gr.Column(visible=form.starts_shown(slot), elem_classes=["astolfo-model"]) as form.beside[slot]:
+            listed = form.add(slot, gr.Dropdown, label, help, choices=found, value=value)
+            about = gr.HTML(describe(workspace, value))
+        compat.on(listed.change, lambda name: describe(workspace, name), [listed], [about])
+        lists.append(listed)
+    button = gr.Button("Refresh lists", size="sm", elem_id=form.element("refresh"))
+
+    def refresh() -> Any:
+        found = names(workspace)
+        fresh = [compat.change(choices=found) for _ in lists]
+        return fresh if len(fresh) > 1 else fresh[0]
+
+    compat.on(button.click, refresh, [], lists)
+    return lists
+
+
+def sampler_fields(form: Form, steps: int) -> None:
+    """Sampler, schedule and steps."""
+    wide = {"min_width": 130}
+    with gr.Row():
+        form.add("sampler", gr.Dropdown, "Sampler", "Of k-diffusion", choices=samplers(), value="Euler", **wide)
+        form.add("schedule", gr.Dropdown, "Schedule", "auto: sampler's own", choices=schedules(), value=AUTO, **wide)
+    form.slider("steps", "Steps", "More are slower and finer", (1, 150, 1), value=steps)

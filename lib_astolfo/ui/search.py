@@ -1,0 +1,146 @@
+"""The Search panel: a grid over ratio, CFG and uncond, its pictures and scores as they come, and the winner."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from . import choices, compat, html, script
+from .form import Form
+
+if TYPE_CHECKING:
+    from lib_astolfo.commands.workspace import Workspace
+    from lib_astolfo.jobs import Job
+
+KINDS = ("grid", "demo")
+RANGE_HELP = "A list, or a range: 0-1 [11] is points, 0-1 (+0.1) is steps"
+PAST_HELP = "The newest is on top"
+NOTHING = "Pictures, curves and the report appear here while a search runs."
+
+
+def build(workspace: Workspace) -> Any:
+    """Make the panel inside the tab that is open; returns a function that fills it when the page is opened."""
+    form = Form("astolfo_search", names={"models": "a", "axes": "ratio"})
+    with gr.Row(elem_classes=["astolfo-sides"]):
+        with gr.Column(scale=4, min_width=300, elem_classes=["astolfo-left"]):
+            choices.model_fields(form, workspace, (("a", "A, base", "Ratio 0"), ("b", "B, trained", "Ratio 1")))
+            _axes_fields(form)
+            _picture_fields(form, choices.is_demo(workspace))
+            button = gr.Button("Start search", variant="primary", elem_id=form.element("start"))
+            demo = gr.Button("Run the demo", elem_id=form.element("demo"))
+            errors = form.errors_line()
+        with gr.Column(scale=9, min_width=320, elem_classes=["astolfo-right"]):
+            past = compat.make(gr.Dropdown, label="Searches", info=PAST_HELP, choices=[], elem_id=form.element("past"))
+            shown = gr.HTML(html.note(NOTHING, "placeholder"), elem_id=form.element("result"))
+            baker = Form("astolfo_bake", names={"job": "output"})
+            _bake_row(baker, workspace, past)
+    started = compat.on(
+        button.click, form.guarded(lambda v: _start(workspace, v), 2), form.inputs, [past, shown, errors]
+    )
+    ran = compat.on(demo.click, form.guarded(lambda _: _demo(workspace), 2), form.inputs, [past, shown, errors])
+    picked = compat.on(past.change, _view, [past], [shown])
+    for event in (started, ran, picked):
+        compat.on(event.then, None, js=script.WAKE)
+
+    def fill(page: gr.Blocks) -> None:
+        compat.on(page.load, lambda: _latest(workspace), [], [past, shown])
+
+    return fill
+
+
+def _axes_fields(form: Form) -> None:
+    form.text("ratio", "Merge ratios", RANGE_HELP, value="0-1 [6]")
+    form.text("cfg", "CFG scales", "A list or a range", value="2, 4")
+    form.text("uncond", "Unconds", "Of host, zero, null, comma, average 0.7, text: words", value="zero, null")
+
+
+def _picture_fields(form: Form, demo: bool) -> None:
+    prompts = "red seven\ngreen two\nblue five\nyellow zero" if demo else ""
+    form.text("prompts", "Prompts", "One a line; more make the answer surer", value=prompts, lines=4, max_lines=12)
+    with gr.Row():
+        form.whole("pictures", "Pictures a cell", "Same seeds in all", 16 if demo else 4)
+        form.whole("seed", "First seed", "Then one more each", 1)
+    with gr.Accordion("Sampler and scores", open=False):
+        form.text("negative", "Negative prompt", "For uncond host")
+        choices.sampler_fields(form, 8 if demo else 20)
+        form.text("primary", "Deciding score", "Its name; empty: the first that can decide")
+
+
+def _bake_row(form: Form, workspace: Workspace, past: Any) -> None:
+    with gr.Row(elem_classes=["astolfo-line"]):
+        form.fields["job"] = past
+        form.text("output", "File name of the winner", "In the first models folder; empty: made from the models")
+        button = gr.Button("Bake the winner", elem_id=form.element("start"), scale=0, min_width=150)
+    errors = form.errors_line()
+    made = gr.HTML("", elem_id=form.element("result"))
+    baked = compat.on(button.click, form.guarded(lambda v: [bake(workspace, v)], 1), form.inputs, [made, errors])
+    compat.on(baked.then, None, js=script.WAKE)
+
+
+def label(job: Job) -> str:
+    """A search's line in the list of past ones; it begins with the job's id."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
+    models = job.settings.get("models") or {}
+    words = [f"{slot} {name}" for slot, name in models.items()]
+    return f"{job.id} · {job.kind} · {when} · {', '.join(words) or 'digits'} · {job.state}"
+
+
+def job_id(line: str | None) -> str:
+    """The job's id in a line made by ``label``."""
+    return (line or "").split(" ", 1)[0]
+
+
+def searches(workspace: Workspace) -> list[str]:
+    """The lines of all searches, newest first."""
+    return [label(job) for job in workspace.jobs.list() if job.kind in KINDS]
+
+
+def _latest(workspace: Workspace, wanted: str = "") -> list[Any]:
+    lines = searches(workspace)
+    line = next((line for line in lines if job_id(line) == wanted), lines[0] if lines else None)
+    return [compat.change(choices=lines, value=line), _view(line)]
+
+
+def _view(line: str | None) -> str:
+    return (
+        html.job_view(job_id(line), "grid", "Waiting for the first cell…")
+        if line
+        else html.note(NOTHING, "placeholder")
+    )
+
+
+def _start(workspace: Workspace, values: Mapping[str, Any]) -> list[Any]:
+    return _latest(workspace, workspace.submit("grid", settings_of(values)).id)
+
+
+def _demo(workspace: Workspace) -> list[Any]:
+    return _latest(workspace, workspace.submit("demo", {}).id)
+
+
+def bake(workspace: Workspace, values: Mapping[str, Any]) -> str:
+    """Queue the baking of a search's winner; returns the place of its result. Errors: BadInput naming the field."""
+    job = workspace.submit("bake", {"job": job_id(values["job"]), "output": values["output"] or ""})
+    return html.job_view(job.id, "bake", "Waiting for the file…")
+
+
+def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the command ``grid`` from the panel's values."""
+    axes = {name: items(values[name]) for name in ("ratio", "cfg", "uncond")}
+    settings = {name: choices.not_auto(values[name]) for name in ("pictures", "seed", "sampler", "schedule", "steps")}
+    return {
+        **settings,
+        "models": {slot: values[slot] or "" for slot in ("a", "b")},
+        "axes": {name: given for name, given in axes.items() if given},
+        "prompts": [line.strip() for line in (values["prompts"] or "").splitlines() if line.strip()],
+        "negative": values["negative"] or "",
+        "primary": (values["primary"] or "").strip(),
+    }
+
+
+def items(text: str | None) -> str | list[str]:
+    """A field's list, split at commas; a single entry stays a text, which may be a range."""
+    found = [part.strip() for part in (text or "").split(",") if part.strip()]
+    return found[0] if len(found) == 1 else found
