@@ -10,6 +10,7 @@ from lib_astolfo.errors import BadInput
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
+FIRST = f"{UNET}input_blocks.0.0.weight"
 
 FAMILIES = ("sd1", "sd2", "sdxl", "sdxl_refiner")
 KINDS = {4: "base", 9: "inpainting", 8: "pix2pix"}
@@ -22,12 +23,10 @@ _ENCODERS: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("sd1", ("cond_stage_model.transformer.",), 12),
 )
 
-#: what a file is that has a name like this: pattern, description. The first that matches counts.
+#: what a file that is no checkpoint is, by a name in it: pattern, description. The first that matches counts.
 _OTHERS: tuple[tuple[str, str], ...] = (
-    (
-        r"lora_(unet|te|te1|te2|prior)_|\.lora_(down|up|A|B)\b|\.(hada_w1_a|lokr_w1|oft_blocks|dora_scale)\b",
-        "a LoRA file",
-    ),
+    (r"\.(hada_w1_a|lokr_w1|oft_blocks|dora_scale)\b", "a LoRA file (LyCORIS)"),
+    (r"lora_(unet|te|te1|te2|prior)_|\.lora_(down|up|A|B)\b", "a LoRA file"),
     (r"^(model\.diffusion_model\.)?joint_blocks\.", "a Stable Diffusion 3 file"),
     (r"^(model\.diffusion_model\.)?(double_blocks|single_blocks)\.", "a Flux file"),
     (r"^(model\.diffusion_model\.)?double_layers\.", "an AuraFlow file"),
@@ -80,21 +79,17 @@ def detect(shapes: Mapping[str, Sequence[int]], where: str) -> Layout:
 
     Raises BadInput for anything but a whole checkpoint, saying what the file is instead where that is known.
     """
-    unet = [name for name in shapes if name.startswith(UNET)]
-    other = _other(shapes)
-    if other is not None:
-        raise BadInput(where, other, _EXPECTED)
-    if not unet:
-        raise BadInput(where, _without_unet(shapes), _EXPECTED)
-    family, most = _family(shapes, where)
-    first = _shape(shapes, f"{UNET}input_blocks.0.0.weight", 4, where)
+    family, most = _family(shapes)
+    if not family or FIRST not in shapes:
+        raise BadInput(where, _what_else(shapes), _EXPECTED)
+    first = _shape(shapes, FIRST, 4, where)
     if first[1] not in KINDS:
         known = ", ".join(f"{channels} ({kind})" for channels, kind in KINDS.items())
-        raise BadInput(f"{where}: {UNET}input_blocks.0.0.weight", f"{first[1]} input channels", known)
-    numbers = {int(name[len(UNET) :].split(".")[1]) for name in unet if name.startswith(UNET + "input_blocks.")}
+        raise BadInput(f"{where}: {FIRST}", f"{first[1]} input channels", known)
+    numbers = _numbers(shapes)
     if max(numbers) >= most:
         raise BadInput(where, f"{max(numbers) + 1} input blocks", f"at most {most} in an {family} file")
-    mult, depths = _levels(shapes, sorted(numbers), first[0])
+    mult, depths = _levels(shapes, numbers, first[0])
     label = f"{UNET}label_emb.0.0.weight"
     return Layout(
         family,
@@ -111,34 +106,42 @@ def detect(shapes: Mapping[str, Sequence[int]], where: str) -> Layout:
 _EXPECTED = "a whole SD1, SD2 or SDXL checkpoint in its original layout (UNet, text encoders, VAE)"
 
 
-def _other(shapes: Mapping[str, Sequence[int]]) -> str | None:
+def _family(shapes: Mapping[str, Sequence[int]]) -> tuple[str, int]:
+    """Family and most input blocks, by the text encoders; ("", 0) if they are missing or unknown."""
+    for family, prefixes, most in _ENCODERS:
+        if all(any(name.startswith(prefix) for name in shapes) for prefix in prefixes):
+            return family, most
+    return "", 0
+
+
+def _what_else(shapes: Mapping[str, Sequence[int]]) -> str:
+    """What a file is that is not a whole checkpoint."""
+    if not shapes:
+        return "a file without tensors"
     for pattern, what in _OTHERS:
         matcher = re.compile(pattern)
         if any(matcher.search(name) for name in shapes if not name.startswith(VAE)):
             return what
-    return None
-
-
-def _without_unet(shapes: Mapping[str, Sequence[int]]) -> str:
-    if not shapes:
-        return "a file without tensors"
     starts = {name.split(".")[0] for name in shapes}
     if starts == {"first_stage_model"}:
         return "a VAE file"
+    encoders = sorted(
+        {".".join(n.split(".")[:3]) for n in shapes if n.startswith(("conditioner.", "cond_stage_model."))}
+    )
     if starts <= {"cond_stage_model", "conditioner"}:
         return "a text-encoder file"
-    example = min(shapes)
-    return f"an unknown file ({len(shapes)} tensors, the first is {example!r})"
+    if not any(name.startswith(UNET) for name in shapes):
+        return f"an unknown file ({len(shapes)} tensors, the first is {min(shapes)!r})"
+    if FIRST not in shapes:
+        return f"a UNet without its first convolution ({FIRST})"
+    return f"unknown text encoders ({', '.join(encoders[:4])})" if encoders else "a UNet-only file (no text encoders)"
 
 
-def _family(shapes: Mapping[str, Sequence[int]], where: str) -> tuple[str, int]:
-    for family, prefixes, most in _ENCODERS:
-        if all(any(name.startswith(prefix) for name in shapes) for prefix in prefixes):
-            return family, most
-    if any(name.startswith(("conditioner.", "cond_stage_model.")) for name in shapes):
-        found = sorted({".".join(n.split(".")[:3]) for n in shapes if n.startswith(("conditioner.", "cond_stage_"))})
-        raise BadInput(where, "unknown text encoders: " + ", ".join(found[:4]), _EXPECTED)
-    raise BadInput(where, "a UNet-only file (no text encoders)", _EXPECTED)
+def _numbers(shapes: Mapping[str, Sequence[int]]) -> list[int]:
+    """The numbers of the input blocks, ascending."""
+    prefix = f"{UNET}input_blocks."
+    found = {name[len(prefix) :].split(".")[0] for name in shapes if name.startswith(prefix)}
+    return sorted(int(number) for number in found if number.isdecimal())
 
 
 def _shape(shapes: Mapping[str, Sequence[int]], name: str, axes: int, where: str) -> tuple[int, ...]:

@@ -63,9 +63,8 @@ def thin(tmp_path: Path) -> Callable[..., Path]:
         kept = ("input_blocks.0.0.weight", "attn2.to_k.weight", "label_emb.0.0.weight", "out_layers.3.weight")
         tensors: dict[str, torch.Tensor] = {}
         for key, (dtype, shape) in full_size(family, kind).items():
-            # a view of one number has any shape; what is written is small where the shape does not matter
             thin_shape = tuple(min(n, 2) for n in shape) if not key.endswith(kept) else _thin(key, shape)
-            tensors[key] = torch.zeros(1, dtype=dtype).expand(thin_shape)
+            tensors[key] = torch.zeros(thin_shape, dtype=dtype)
         tensors.update(extra or {})
         save(tmp_path / name, tensors, metadata, overwrite=True)
         return tmp_path / name

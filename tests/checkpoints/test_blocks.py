@@ -1,0 +1,135 @@
+"""Which key is in which block, and the lists of weights people bring."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from lib_astolfo.checkpoints.blocks import BLOCKS, COMPONENTS, block_of, component_of, parse_weights, to_xl
+from lib_astolfo.checkpoints.layout import Layout
+from lib_astolfo.checkpoints.presets import PRESETS
+from lib_astolfo.errors import BadInput
+from tests.keylists import full_size
+
+SD1, SDXL = Layout("sd1"), Layout("sdxl", context_dim=2048, vector_dim=2816)
+
+
+def test_names_and_order() -> None:
+    assert len(BLOCKS["sd1"]) == len(BLOCKS["sd2"]) == 26
+    assert len(BLOCKS["sdxl"]) == 20
+    assert BLOCKS["sdxl"][:2] == ("BASE", "IN00")
+    assert BLOCKS["sdxl"][10:12] == ("M00", "OUT00")
+    assert BLOCKS["sd1"][-1] == "OUT11"
+
+
+@pytest.mark.parametrize("family", BLOCKS)
+def test_every_key_of_every_family_has_a_block(family: str) -> None:
+    found = Counter(block_of(key, Layout(family)) for key in full_size(family))
+    assert set(found) == {*BLOCKS[family], "VAE"}
+    assert found["VAE"] == 248
+
+
+def test_blocks_of_the_published_sdxl() -> None:
+    """Counted in the key list by hand of grep; guards against keys that wander to a neighbour."""
+    found = Counter(block_of(key, SDXL) for key in full_size("sdxl"))
+    assert found["BASE"] == 587
+    assert found["M00"] == 226
+    assert found["IN07"] == 218
+    assert found["OUT08"] == 12 + 4
+    assert found["IN00"] == 2 + 4 + 4
+
+
+@pytest.mark.parametrize(
+    ("key", "block"),
+    [
+        ("model.diffusion_model.input_blocks.1.0.in_layers.0.weight", "IN01"),
+        ("model.diffusion_model.input_blocks.10.0.in_layers.0.weight", "IN10"),
+        ("model.diffusion_model.middle_block.2.in_layers.0.weight", "M00"),
+        ("model.diffusion_model.out.2.bias", "OUT11"),
+        ("model.diffusion_model.output_blocks.0.0.in_layers.0.weight", "OUT00"),
+        ("model.diffusion_model.time_embed.0.weight", "IN00"),
+        ("cond_stage_model.transformer.text_model.embeddings.position_ids", "BASE"),
+        ("first_stage_model.decoder.conv_in.bias", "VAE"),
+        ("model_ema.decay", "OTHER"),
+        ("v_pred", "OTHER"),
+        ("denoiser.sigmas", "OTHER"),
+        ("model.diffusion_model.input_blocks.12.0.x", "OTHER"),
+        ("model.diffusion_model.something.0.x", "OTHER"),
+    ],
+)
+def test_single_keys(key: str, block: str) -> None:
+    assert block_of(key, SD1) == block
+
+
+def test_time_and_label_embeddings_follow_the_flag() -> None:
+    for key in ("model.diffusion_model.time_embed.2.bias", "model.diffusion_model.label_emb.0.2.bias"):
+        assert block_of(key, SDXL) == "IN00"
+        assert block_of(key, SDXL, time_embed="base") == "BASE"
+    with pytest.raises(BadInput, match="time_embed"):
+        block_of("v_pred", SDXL, time_embed="in01")
+
+
+def test_components() -> None:
+    found = Counter(component_of(key) for key in full_size("sdxl"))
+    assert found == {"unet": 1680, "te1": 197, "te2": 390, "vae": 248}
+    assert component_of("ztsnr") == "other"
+    assert set(found) < set(COMPONENTS)
+
+
+def test_weights_as_list_text_mapping_and_preset() -> None:
+    numbers = [i / 19 for i in range(20)]
+    assert list(parse_weights(numbers, SDXL).values()) == numbers
+    text = ", ".join(str(n) for n in numbers)
+    assert parse_weights(text, SDXL) == parse_weights(numbers, SDXL)
+    assert parse_weights({"IN00": 1, "VAE": 0.5}, SDXL) == {"IN00": 1.0, "VAE": 0.5}
+    assert list(parse_weights("grad_v", SD1).values()) == list(PRESETS["GRAD_V"])
+
+
+def test_26_values_become_20_as_supermerger_does() -> None:
+    weights = dict(zip(BLOCKS["sd1"], map(float, range(26)), strict=True))
+    expected = {name: weights[name] for name in BLOCKS["sdxl"]}
+    assert parse_weights(list(weights.values()), SDXL) == expected
+    assert len(to_xl(list(range(26)))) == 20
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([1.0] * 25, "25 numbers"),
+        ([1.0] * 27, "27 numbers"),
+        ("1,2,3", "3 numbers"),
+        ("", "0 numbers"),
+        ([float("nan")] * 26, "finite"),
+        (",".join(["nan"] * 26), "finite"),
+        ([1.0] * 25 + [True], "a number"),
+        ([1.0] * 25 + [None], "a number"),
+        ("NO_SUCH_PRESET", "preset"),
+        ("1,2,R", "preset"),
+        ({"IN12": 1.0}, "unknown block"),
+        ({"IN00": "x"}, "a number"),
+        ({"OTHER": 1.0}, "unknown block"),
+    ],
+)
+def test_bad_weights_are_refused(value: object, message: str) -> None:
+    with pytest.raises(BadInput, match=message) as caught:
+        parse_weights(value, SD1)  # type: ignore[arg-type]
+    assert caught.value.where.startswith("blocks")
+
+
+def test_a_list_of_20_does_not_fit_sd1() -> None:
+    with pytest.raises(BadInput, match="26"):
+        parse_weights([0.5] * 20, SD1)
+
+
+def test_presets_are_26_numbers_between_0_and_1() -> None:
+    for name, values in PRESETS.items():
+        assert len(values) == 26, name
+        assert all(0 <= value <= 1 for value in values), name
+    assert PRESETS["GRAD_V"][1] == PRESETS["GRAD_V"][25] == 1.0
+    assert PRESETS["GRAD_V"][13] == 0.0
+    assert PRESETS["COSINE"][1] == 1.0
+    assert PRESETS["COSINE"][25] == 0.0
+    assert [v for v in PRESETS["WRAP08"] if v] == [1.0] * 8
+    assert PRESETS["SMOOTHSTEP*2"][1] == PRESETS["SMOOTHSTEP*2"][25] == 0.0
+    assert PRESETS["SMOOTHSTEP*2"][13] == 1.0
