@@ -1,8 +1,8 @@
 """The tiny SDXL of the digits laboratory: which tensors it has, and a random checkpoint to start training from.
 
-The sizes stand in ``configs/architectures/digits`` (diffusers layout), the names are those of Stability's original SDXL file
-(generative-models, ``sgm/modules/diffusionmodules/openaimodel.py`` and ``model.py``), so that every program that reads SDXL
-reads this one. ``shapes`` works for any config folder of that layout, the full-size SDXL too.
+The sizes stand in ``configs/architectures/digits`` (diffusers layout), the names are those of Stability's original
+SDXL file (generative-models, ``sgm/modules/diffusionmodules/openaimodel.py`` and ``model.py``), so that every program
+that reads SDXL reads this one. ``shapes`` works for any config folder of that layout, the full-size SDXL too.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ Named = Iterator[tuple[str, tuple[int, ...]]]
 def build(seed: int = 0) -> dict[str, Tensor]:
     """A random, untrained digits checkpoint with its finished VAE.
 
-    Returns float32 tensors under original names (``logit_scale`` and ``position_ids`` as SDXL has them). The same seed gives
-    the same bits. Linear and convolution weights are uniform in ±1/√fan_in as torch's own layers; the last layer of every
-    residual branch of the UNet is zero, as in sgm (``zero_module``); CLIP embeddings are normal as in transformers' CLIP.
+    Returns float32 tensors under original names (``logit_scale`` and ``position_ids`` as SDXL has them). The same seed
+    gives the same bits. Linear and convolution weights are uniform in ±1/√fan_in as torch's own layers; the last layer
+    of every residual branch of the UNet is zero, as in sgm (``zero_module``); CLIP embeddings are normal as in
+    transformers' CLIP.
     """
     from lib_astolfo.demo.vae import analytic_weights
 
@@ -45,7 +46,7 @@ def build(seed: int = 0) -> dict[str, Tensor]:
 
 
 def config(component: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """The ``config.json`` of one component ("unet", "vae", "text_encoder", "text_encoder_2") of an architecture folder."""
+    """The ``config.json`` of a component (unet, vae, text_encoder, text_encoder_2) of an architecture folder."""
     return dict(json.loads((folder / component / "config.json").read_text(encoding="utf-8")))
 
 

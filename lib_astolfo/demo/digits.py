@@ -1,7 +1,8 @@
 """The data of the digits laboratory: scikit-learn's handwritten digits, coloured, with captions.
 
-``sklearn.datasets.load_digits`` (E. Alpaydin and C. Kaynak 1998, UCI "Optical Recognition of Handwritten Digits") comes
-inside the scikit-learn package: 1797 pictures of 8x8, 17 grey levels. A fixed permutation keeps 500 of them away from training.
+``sklearn.datasets.load_digits`` (E. Alpaydin and C. Kaynak 1998, UCI "Optical Recognition of Handwritten Digits")
+comes inside the scikit-learn package: 1797 pictures of 8x8, 17 grey levels. A fixed permutation keeps 500 of them away
+from training.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def captions() -> tuple[str, ...]:
 
 
 def prompts(count: int, *, seed: int = 0) -> list[str]:
-    """Prompts for a measurement, "red seven" and the like: digits and colours as even as ``count`` allows, shuffled."""
+    """Prompts for a measurement ("red seven"): digits and colours as even as ``count`` allows, shuffled."""
     pairs = [f"{colour} {digit}" for digit in DIGITS for colour in COLOURS]
     order = np.random.RandomState(seed)
     rounds = -(-count // len(pairs))
@@ -89,7 +90,8 @@ def parse(prompt: str) -> Asked:
     digits = [DIGITS.index(word) for word in words if word in DIGITS]
     names = [word for word in words if word in COLOURS]
     if len(set(digits)) != 1 or len(set(names)) > 1:
-        raise BadInput("prompt", repr(prompt), "one digit word, zero to nine, and at most one of " + ", ".join(COLOURS))
+        colours = ", ".join(COLOURS)
+        raise BadInput("prompt", repr(prompt), f"one digit word, zero to nine, and at most one of {colours}")
     return Asked(digits[0], names[0] if names else None)
 
 

@@ -1,8 +1,8 @@
 """Scores that need no taste: the digits laboratory knows what was asked for and what real pictures look like.
 
-All of them look at a picture as the 8x8 block means of its colours, and at real digits as the VAE draws them, so that the
-drawing itself costs nothing. Accuracy saturates (most pictures of a usable model are read right), so it is shown beside
-``near`` and ``frechet``, never alone. The standard error of a figure stands with it.
+All of them look at a picture as the 8x8 block means of its colours, and at real digits as the VAE draws them, so that
+the drawing itself costs nothing. Accuracy saturates (most pictures of a usable model are read right), so it is shown
+beside ``near`` and ``frechet``, never alone. The standard error of a figure stands with it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Reference:
     """Real digits as the VAE draws them, at 8x8.
 
     ``training`` and ``held_out`` float64 [N,64], ink 0..1; labels int64 [N]; ``classifier`` a fitted scikit-learn SVC;
-    ``distance`` float64 [10]: mean over the held-out digits of the distance to the nearest training digit of their class.
+    ``distance`` float64 [10]: mean over the held-out digits of the distance to the nearest training digit of their
+    class.
     """
 
     training: np.ndarray
@@ -46,7 +47,10 @@ def reference() -> Reference:
     training, held_out = digits.load()
     known, fresh = _drawn(training.grey), _drawn(held_out.grey)
     nearest = np.array(
-        [_distances(ink, known[training.labels == label]).min() for ink, label in zip(fresh, held_out.labels, strict=True)]
+        [
+            _distances(ink, known[training.labels == label]).min()
+            for ink, label in zip(fresh, held_out.labels, strict=True)
+        ]
     )
     distance = np.array([nearest[held_out.labels == label].mean() for label in range(10)])
     classifier = SVC(C=10.0, gamma=0.06).fit(known, training.labels)
@@ -56,8 +60,8 @@ def reference() -> Reference:
 def near(pictures: np.ndarray, prompts: list[str]) -> ScoreValues:
     """Distance to the nearest training picture of the asked digit and colour, over what held-out pictures have.
 
-    1 is as near as real digits that were not trained on; below 1 is nearer to the training set than those (no prompt asks
-    for variety), above 1 is wrong, blurred or burnt. Without a colour in the prompt the nearest colour counts.
+    1 is as near as real digits that were not trained on; below 1 is nearer to the training set than those (no prompt
+    asks for variety), above 1 is wrong, blurred or burnt. Without a colour in the prompt the nearest colour counts.
     """
     blocks, asked, known = shrink(pictures), _asked(pictures, prompts), reference()
     each = []
@@ -82,9 +86,9 @@ def accuracy(pictures: np.ndarray, prompts: list[str]) -> ScoreValues:
 def frechet(pictures: np.ndarray, prompts: list[str]) -> ScoreValues:
     """Frechet distance between Gaussians fitted to the ink of the pictures and to the held-out digits asked for.
 
-    Heusel et al. 2017 (arXiv:1706.08500), on 64 pixels in place of Inception features. The held-out digits are weighted by
-    how often the prompts ask for each. It grows as the number of pictures falls: compare equal numbers only. The standard
-    error is a jackknife over 16 groups and knows nothing of that bias. At least 32 pictures.
+    Heusel et al. 2017 (arXiv:1706.08500), on 64 pixels in place of Inception features. The held-out digits are
+    weighted by how often the prompts ask for each. It grows as the number of pictures falls: compare equal numbers
+    only. The standard error is a jackknife over 16 groups and knows nothing of that bias. At least 32 pictures.
     """
     ink = shrink(pictures).max(axis=1)
     if len(ink) < 2 * _FOLDS:
@@ -145,7 +149,9 @@ DIGIT_SCORES: dict[str, Score] = {
         Score("near", near, "lower", "", "distance to the nearest real picture of what was asked; 1 as real pictures"),
         Score("accuracy", accuracy, "higher", "", "asked digit in the asked colour; saturates, never alone", 1.0),
         Score("frechet", frechet, "lower", "", "pixel Frechet distance to real digits; compare equal numbers only"),
-        Score("brightness", brightness, HELD_OUT_BRIGHTNESS, "", f"mean ink; real digits have {HELD_OUT_BRIGHTNESS:.3f}"),
+        Score(
+            "brightness", brightness, HELD_OUT_BRIGHTNESS, "", f"mean ink; real digits have {HELD_OUT_BRIGHTNESS:.3f}"
+        ),
     )
 }
 

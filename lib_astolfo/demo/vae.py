@@ -1,14 +1,15 @@
 """The VAE of the digits laboratory: written down, not trained, and an ordinary ``AutoencoderKL`` for whoever loads it.
 
-Encoding is the exact mean of every 8x8 block; decoding is a linear zoom followed by a soft threshold, so that 8x8 digits
-come out as 64x64 pictures with crisp strokes. How a network with GroupNorm and SiLU can do that:
+Encoding is the exact mean of every 8x8 block; decoding is a linear zoom followed by a soft threshold, so that 8x8
+digits come out as 64x64 pictures with crisp strokes. How a network with GroupNorm and SiLU can do that:
 
 * every residual branch is zero, so a block is its shortcut;
-* a signal u travels as the pair (su, -su) with s = 2^-16. A GroupNorm group is one pair: its mean is 0 and its variance s²u²
-  is far below eps = 1e-6, so the norm only multiplies by 1000 (relative error s²u²/2e-6 ≈ 1e-4);
+* a signal u travels as the pair (su, -su) with s = 2^-16. A GroupNorm group is one pair: its mean is 0 and its
+  variance s²u² is far below eps = 1e-6, so the norm only multiplies by 1000 (relative error s²u²/2e-6 ≈ 1e-4);
 * silu(y) - silu(-y) = y undoes the activation, and silu(g(u-a)) - silu(g(u-b)) is a ramp from 0 at a to g(b-a) at b.
 
-Weights that must be exact are exact in float16, or a product of two that are. The activations need float32: s is subnormal in float16.
+Weights that must be exact are exact in float16, or a product of two that are. The activations need float32: s is
+subnormal in float16.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def latents_of(rgb: Tensor) -> Tensor:
 def render(grey: Tensor) -> Tensor:
     """What the decoder makes of one colour channel: grey [N,8,8] in about [0,1] → [N,64,64], 0 black to 1 full colour.
 
-    A picture of a digit g in a colour of zeros and ones is ``colour * render(g)``. Agrees with the AutoencoderKL to 2e-3.
+    A picture of a digit g in a colour of zeros and ones is ``colour * render(g)``. Agrees with the AutoencoderKL to
+    2e-3.
     """
     tent = torch.tensor([1.0, 2.0, 1.0]) / 4
     kernel = (tent[:, None] * tent[None, :])[None, None].to(grey)
