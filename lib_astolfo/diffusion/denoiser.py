@@ -20,7 +20,7 @@ from .schedule import LIKE, SCHEDULES
 sampling_module()
 
 Network = Callable[..., Tensor]
-FLOW_SIGMA_MAX = 9999.0  # σ = 0.9999: rectified flow's last level is infinite in variance-exploding coordinates
+FLOW_SIGMA_MAX = 9999.0  # σ_rf = 0.9999 in place of 1, which is infinite; higher if a large shift needs it
 
 
 class Denoiser:
@@ -45,7 +45,6 @@ class Denoiser:
         self.native = native or not self.levels.flow
         self.row = row_of(sampling, native=native)
         self.sigma_data = 1.0
-        self._cap = self._highest()
         self.sigmas = self.from_level(self.levels.sigmas)
         self.log_sigmas = self.sigmas.log()
 
@@ -111,19 +110,20 @@ class Denoiser:
         return level / (1.0 - level) if level < 1.0 else BEYOND
 
     def from_level(self, level: Tensor) -> Tensor:
-        """A noise level of the process in the sampler's coordinates, float32."""
+        """A noise level of the process in the sampler's coordinates, float32.
+
+        For rf σ/(1-σ); above the last level but one, where that runs to infinity, log-linear up to ``sigma_max``.
+        """
         if self.native:
             return level
+        below = self.levels.sigmas[-2].double()
         exact = level.cpu().double()
-        return (exact / (1.0 - exact)).clamp(max=self._cap).float().to(level.device)
+        low = below / (1.0 - below)
+        share = ((exact - below) / (1.0 - below)).clamp(0.0, 1.0)
+        top = low * (max(FLOW_SIGMA_MAX, 2.0 * float(low)) / low) ** share
+        plain = exact / (1.0 - exact).clamp(min=1e-12)
+        return torch.where(exact > below, top, plain).float().to(level.device)
 
     def to_level(self, sigma: Tensor) -> Tensor:
-        """The opposite of ``from_level``."""
+        """The noise level of the process at ``sigma``: for rf σ/(1+σ)."""
         return sigma if self.native else sigma / (1.0 + sigma)
-
-    def _highest(self) -> float:
-        """Above the last but one level, which with a large shift is higher than ``FLOW_SIGMA_MAX``."""
-        if self.native:
-            return float(self.levels.sigma_max)
-        below = float(self.levels.sigmas[-2].double())
-        return max(FLOW_SIGMA_MAX, 2.0 * below / (1.0 - below))

@@ -26,11 +26,11 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 
 
 def beta_quantile(share: float, a: float, b: float) -> float:
-    """The x with I_x(a, b) = ``share``, to 1e-14, by bisection."""
+    """The x with I_x(a, b) = ``share``, to a relative 1e-14, by bisection."""
     if share <= 0.0 or share >= 1.0:
         return 0.0 if share <= 0.0 else 1.0
     low, high = 0.0, 1.0
-    while high - low > 1e-14:
+    while high - low > 1e-14 * high:
         middle = (low + high) / 2
         if beta_cdf(middle, a, b) < share:
             low = middle

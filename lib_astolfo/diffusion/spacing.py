@@ -21,6 +21,7 @@ from .incomplete_beta import beta_quantile
 if TYPE_CHECKING:
     from .levels import Levels
 
+MAX_STEPS = 1000
 Spacing = Callable[..., Tensor]
 
 # Sabour et al. 2024, arXiv:2404.14507; the figures of NVIDIA's page for SDXL and SD 1.5.
@@ -57,8 +58,8 @@ class Schedule:
 
         ``ddim`` may give more than n + 1, the ``kl_optimal_hosts`` do not end at 0: as the hosts do it.
         """
-        if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= 1000:
-            raise BadInput("steps", repr(n), "a whole number from 1 to 1000")
+        if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MAX_STEPS:
+            raise BadInput("steps", repr(n), f"a whole number from 1 to {MAX_STEPS}")
         return denoiser.from_level(self.spacing(denoiser.levels, n, **options))
 
 
@@ -132,8 +133,11 @@ def polyexponential(levels: Levels, n: int, *, rho: float = 1.0) -> Tensor:
 def beta(levels: Levels, n: int, *, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
     """Timesteps at quantiles of a beta distribution; Lee et al. 2024, arXiv:2407.12173, comfy/samplers.py."""
     last = len(levels.sigmas) - 1
-    places = [round(beta_quantile(1.0 - i / n, alpha, beta) * last) for i in range(n)]
-    return _ended(levels.sigmas[places])
+    places = [beta_quantile(1.0 - i / n, alpha, beta) * last for i in range(n)]
+    whole = [round(round(place, 9)) for place in places]
+    if len(set(whole)) < n:  # so many steps that rounding would repeat some: the hosts then make fewer
+        return _ended(levels.at(torch.tensor(places)))
+    return _ended(levels.sigmas[whole])
 
 
 def beta_a1111(levels: Levels, n: int, *, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
@@ -162,10 +166,10 @@ def _arctan_line(levels: Levels, n: int) -> Tensor:
 def align_your_steps(levels: Levels, n: int, *, family: str = "sdxl") -> Tensor:
     """The published levels, log-linear between them, from 14.6; A1111 modules/sd_schedulers.py:46-70.
 
-    Not for zero terminal SNR or rectified flow, whose levels it does not know.
+    Not for rectified flow; a zero terminal SNR model starts at 14.6 too, below its own highest level.
     """
-    if levels.flow or float(levels.sigma_max) > 20.0:
-        raise BadInput("schedule", "align_your_steps", "another one: it is made for noise levels up to 14.6 only")
+    if levels.flow:
+        raise BadInput("schedule", "align_your_steps", "another one with rf: its noise levels are those of diffusion")
     if family not in ALIGN_YOUR_STEPS:
         raise BadInput("family", repr(family), "one of " + ", ".join(ALIGN_YOUR_STEPS))
     return _ended(_log_interpolate(ALIGN_YOUR_STEPS[family], n))

@@ -8,7 +8,7 @@ train with (library/train_util.py:829-837) and ComfyUI samples with. The size id
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Protocol
 
@@ -88,6 +88,14 @@ class Uncond:
         if (self.start, self.end) != (0.0, 1.0) and self.mode != "host":
             words += f", {100 * self.start:g}-{100 * self.end:g} %"
         return words
+
+
+def webui_zeroes(texts: Sequence[str], *, negative: bool) -> bool:
+    """Whether A1111 and reForge give SDXL zero for a prompt: an empty negative one, in all phases of its schedule.
+
+    modules/sd_models_xl.py:31-32; a blank, a comma or BREAK is encoded.
+    """
+    return negative and all(text == "" for text in texts)
 
 
 def zero(cond: Conditioning) -> Conditioning:
