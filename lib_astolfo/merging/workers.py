@@ -147,6 +147,7 @@ class _OneTorchThread:
     def enter(self) -> None:
         """Called by a worker before its first work."""
         self._may_set.wait()
+        torch.get_num_threads()  # a thread's first question makes it take the default; later the default is not asked
         torch.set_num_threads(1)
         self._have_set.wait()
 
