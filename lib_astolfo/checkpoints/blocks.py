@@ -10,8 +10,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from lib_astolfo.checkpoints import presets
 from lib_astolfo.checkpoints.layout import UNET, VAE, Layout
-from lib_astolfo.checkpoints.presets import PRESETS
 from lib_astolfo.errors import BadInput
 
 
@@ -106,11 +106,12 @@ def to_xl(weights: Sequence[float]) -> list[float]:
 
 
 def _split(text: str, where: str) -> Sequence[float]:
-    if text.strip().upper() in PRESETS:
-        return PRESETS[text.strip().upper()]
     parts = [part for part in re.split(r"[,\s]+", text.strip()) if part]
     if not all(re.fullmatch(r"[-+0-9.eE]+|nan|[-+]?inf", part) for part in parts):
-        raise BadInput(where, repr(text[:80]), "numbers with commas between them, or a preset: " + ", ".join(PRESETS))
+        known = presets.load()
+        if text.strip().upper() in known:
+            return known[text.strip().upper()]
+        raise BadInput(where, repr(text[:80]), "numbers with commas between them, or a preset: " + ", ".join(known))
     return [_number(part, where) for part in parts]
 
 

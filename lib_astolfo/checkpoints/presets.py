@@ -1,12 +1,20 @@
-"""Named curves of block weights, computed. Each has 26 values: BASE, then 25 along the UNet at x = 0, 1/24, …, 1.
+"""Named block weights: curves that are computed here, and lists in ``configs/block_presets.yaml`` for people to edit.
 
-Names as in the field (supermerger's preset file); only those that are formulas.
+Each has 26 values: BASE, then 25 along the UNet, for a curve at x = 0, 1/24, …, 1. The curves have the names they
+have in the field (supermerger's preset file), as far as they are formulas.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+
+from lib_astolfo.checkpoints import yamls
+from lib_astolfo.errors import BadInput
+
+FILE = Path(__file__).resolve().parents[2] / "configs" / "block_presets.yaml"
+COUNT = 26
 
 
 def _smoothstep(x: float) -> float:
@@ -56,5 +64,23 @@ def _values(name: str, curve: Callable[[float], float]) -> tuple[float, ...]:
     return (base, *(round(curve(i / 24), 10) for i in range(25)))
 
 
-#: name, 26 weights (text encoders stay A's, except for ALL_B)
-PRESETS: dict[str, tuple[float, ...]] = {name: _values(name, curve) for name, curve in CURVES.items()}
+#: The computed ones: name, 26 weights (text encoders stay A's, except for ALL_B).
+CURVE_PRESETS: dict[str, tuple[float, ...]] = {name: _values(name, curve) for name, curve in CURVES.items()}
+
+
+def load(path: Path = FILE) -> dict[str, tuple[float, ...]]:
+    """All presets by upper-case name: the curves, then those of the file, which may replace a curve.
+
+    Raises BadInput naming the preset if the file holds anything but lists of 26 finite numbers.
+    """
+    found = dict(CURVE_PRESETS)
+    for name, values in (yamls.load(path) if path.exists() else {}).items():
+        if not isinstance(values, list) or len(values) != COUNT or not all(_finite(value) for value in values):
+            count = f"{len(values)} values" if isinstance(values, list) else type(values).__name__
+            raise BadInput(f"{path}: {name}", count, f"a list of {COUNT} finite numbers")
+        found[str(name).upper()] = tuple(float(value) for value in values)
+    return found
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import mmap
 import os
+import platform
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -34,8 +35,10 @@ Progress = Callable[[int, int, str], None]
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _HASH_CHUNK = 4 << 20
-# MAP_NORESERVE: the private map is never written to, so it must not count against the memory of the machine.
-_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" and os.uname().machine != "mips" else 0)
+# The private map is never written to, so it must not count against the memory of the machine. Python knows the flag
+# from 3.13 on; its number is the same on these processors.
+_PLAIN_LINUX = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
+_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if _PLAIN_LINUX else 0)
 
 
 def as_bytes(buffer: Buffer) -> memoryview:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from lib_astolfo.checkpoints import presets
 from lib_astolfo.checkpoints.blocks import BLOCKS, COMPONENTS, block_of, component_of, parse_weights, to_xl
 from lib_astolfo.checkpoints.layout import Layout
-from lib_astolfo.checkpoints.presets import PRESETS
 from lib_astolfo.errors import BadInput
 from tests.keylists import full_size
 
@@ -83,7 +84,7 @@ def test_weights_as_list_text_mapping_and_preset() -> None:
     text = ", ".join(str(n) for n in numbers)
     assert parse_weights(text, SDXL) == parse_weights(numbers, SDXL)
     assert parse_weights({"IN00": 1, "VAE": 0.5}, SDXL) == {"IN00": 1.0, "VAE": 0.5}
-    assert list(parse_weights("grad_v", SD1).values()) == list(PRESETS["GRAD_V"])
+    assert list(parse_weights("grad_v", SD1).values()) == list(presets.load()["GRAD_V"])
 
 
 def test_26_values_become_20_as_supermerger_does() -> None:
@@ -123,13 +124,33 @@ def test_a_list_of_20_does_not_fit_sd1() -> None:
 
 
 def test_presets_are_26_numbers_between_0_and_1() -> None:
-    for name, values in PRESETS.items():
+    known = presets.load()
+    for name, values in known.items():
         assert len(values) == 26, name
         assert all(0 <= value <= 1 for value in values), name
-    assert PRESETS["GRAD_V"][1] == PRESETS["GRAD_V"][25] == 1.0
-    assert PRESETS["GRAD_V"][13] == 0.0
-    assert PRESETS["COSINE"][1] == 1.0
-    assert PRESETS["COSINE"][25] == 0.0
-    assert [v for v in PRESETS["WRAP08"] if v] == [1.0] * 8
-    assert PRESETS["SMOOTHSTEP*2"][1] == PRESETS["SMOOTHSTEP*2"][25] == 0.0
-    assert PRESETS["SMOOTHSTEP*2"][13] == 1.0
+    assert known["GRAD_V"][1] == known["GRAD_V"][25] == 1.0
+    assert known["GRAD_V"][13] == 0.0
+    assert known["COSINE"][1] == 1.0
+    assert known["COSINE"][25] == 0.0
+    assert [v for v in known["WRAP08"] if v] == [1.0] * 8
+    assert known["SMOOTHSTEP*2"][1] == known["SMOOTHSTEP*2"][25] == 0.0
+    assert known["SMOOTHSTEP*2"][13] == 1.0
+
+
+def test_presets_of_the_file() -> None:
+    assert [name for name, weight in parse_weights("middle", SDXL).items() if weight] == ["M00"]
+    assert [name for name, weight in parse_weights("INPUT", SD1).items() if weight] == list(BLOCKS["sd1"][1:13])
+    assert [name for name, weight in parse_weights("text_encoders", SD1).items() if weight] == ["BASE"]
+    whole = zip(*(parse_weights(part, SD1).values() for part in ("INPUT", "MIDDLE", "OUTPUT")), strict=True)
+    assert list(map(sum, whole)) == list(parse_weights("UNET", SD1).values())
+
+
+def test_own_presets_and_broken_ones(tmp_path: Path) -> None:
+    path = tmp_path / "presets.yaml"
+    path.write_text(f"mein Mix: {[0.5] * 26}\n", "utf-8")
+    assert presets.load(path)["MEIN MIX"] == (0.5,) * 26
+    for text in ("x: [1, 2]", "x: 3", f"x: {['a'] * 26}", "x: [" + ", ".join([".nan"] * 26) + "]"):
+        path.write_text(text, "utf-8")
+        with pytest.raises(BadInput, match="x: found"):
+            presets.load(path)
+    assert set(presets.load(tmp_path / "missing.yaml")) == set(presets.CURVE_PRESETS)

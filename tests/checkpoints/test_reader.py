@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import threading
 import warnings
@@ -65,6 +66,17 @@ def test_data_that_is_not_aligned_is_copied(raw: Callable[..., Path]) -> None:
     assert (8 + len(header)) % 4 != 0
     with CheckpointFile.open(path) as file:
         assert torch.equal(file.tensor("a"), values)
+
+
+def test_without_room_for_a_map_tensors_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    save(tmp_path / "a.safetensors", {"a": torch.arange(5.0), "s": torch.tensor(3.0)})
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    with CheckpointFile.open(tmp_path / "a.safetensors") as file:
+        assert torch.equal(file.tensor("a"), torch.arange(5.0))
+        assert torch.equal(file.tensor("s"), torch.tensor(3.0))
 
 
 def test_read_into_fills_tensors_and_memory_from_any_offset(tmp_path: Path) -> None:
