@@ -69,7 +69,7 @@ def test_percent_to_sigma_of_flow(shift: str) -> None:
     exploding = Denoiser(lambda x, t: x, sampling)
     for percent, expected in zip(golden["percent"], golden["rf"][shift], strict=True):
         assert native.percent_to_sigma(percent) == pytest.approx(expected, rel=1e-5)
-        if 0 < percent:
+        if percent > 0:
             assert exploding.percent_to_sigma(percent) == pytest.approx(expected / (1 - expected), rel=1e-5)
     assert exploding.percent_to_sigma(0) > float(exploding.sigma_max)
 
