@@ -71,6 +71,8 @@ def plan(file: CheckpointFile, folders: Sequence[Path] = (ARCHITECTURES,)) -> Pl
 def _check_kind(file: CheckpointFile, layout: Layout) -> None:
     if layout.family == "sdxl_refiner":
         raise BadInput(file.path, "an SDXL refiner", "a base model: a refiner cannot draw alone")
+    if not layout.has_vae:
+        raise BadInput(file.path, "a checkpoint without a VAE", "one with its VAE (first_stage_model.*) inside")
     if layout.kind not in ("base", "inpainting"):
         raise BadInput(file.path, f"a {layout.kind} checkpoint", "a base or inpainting checkpoint")
 
