@@ -1,15 +1,35 @@
-"""The REST routes under /astolfo/v1."""
+"""The REST routes under /astolfo/v1. They hold no logic: each calls one function of ``commands`` or ``jobs``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+
+from . import job_routes, model_routes
+from .bodies import Route
+from .security import CHALLENGE, NO_LOGIN, OTHER_SITE, SAFE, allowed, cross_site
 
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
 
+PREFIX = "/astolfo/v1"
+
 
 def router(workspace: Workspace) -> APIRouter:
     """All routes; include it into any FastAPI app before gradio is mounted at /."""
-    raise NotImplementedError
+
+    def guard(
+        request: Request,
+        shown: HTTPBasicCredentials | None = Depends(HTTPBasic(auto_error=False)),  # noqa: B008 (for /docs)
+    ) -> None:
+        if not allowed(workspace.host.credentials(), request.headers):
+            raise HTTPException(NO_LOGIN[0], NO_LOGIN[3], headers=CHALLENGE)
+        if request.method not in SAFE and cross_site(request.headers):
+            raise HTTPException(OTHER_SITE[0], f"{OTHER_SITE[2]}; expected {OTHER_SITE[3]}")
+
+    made = APIRouter(prefix=PREFIX, tags=["Astolfo"], route_class=Route, dependencies=[Depends(guard)])
+    job_routes.add(made, workspace)
+    model_routes.add(made, workspace)
+    return made

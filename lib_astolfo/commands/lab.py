@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from lib_astolfo.errors import BadInput
+
 if TYPE_CHECKING:
-    from lib_astolfo.hosts.base import Picture
+    from lib_astolfo.diffusion.sampling import Sampling
+    from lib_astolfo.hosts.base import Picture, PictureRequest
+    from lib_astolfo.merging.recipe import Recipe
 
     from .workspace import Workspace
 
 SHOWN = ("base", "merge", "trained")
+REMEMBERED = 24  # pictures
+_PICTURE = ("prompt", "negative", "seed", "steps", "cfg", "cfg_rescale", "sampler", "schedule", "width", "height")
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,11 @@ class LabRequest:
     schedule: str = ""  # empty: the sampler's own
     width: int = 0  # pixels; 0: the model's own size
     height: int = 0
-    prediction: str = ""  # eps v x0 rf mixed; empty: as each model says, the merge as the nearer of the two
+    prediction: str = ""  # eps v x0 rf mixed; empty: as each model says, the merge as its trained part
     shift: float = 1.0  # rf only
     zero_terminal_snr: bool = False
     mixed_weight: float = 0.5  # share of v in `mixed`
-    uncond: str = "host"  # host zero null comma text average
+    uncond: str = ""  # host zero null comma text average; empty: as set by PUT /uncond
     uncond_weight: float = 1.0  # share of null in `average`
     uncond_text: str = ""  # of mode `text`
     uncond_start: float = 0.0  # share of the schedule
@@ -48,5 +54,110 @@ class LabRequest:
 
 
 def draw(workspace: Workspace, request: LabRequest) -> dict[str, Picture]:
-    """The pictures of ``request.show`` in that order. Holds the lock; the weights are put back."""
-    raise NotImplementedError
+    """The pictures of ``request.show`` in that order. Holds the lock; the weights are put back.
+
+    Base and trained picture are remembered, so that moving the ratio draws one picture. A prediction that is asked for
+    is that of merge and trained; the base is always read as its checkpoint says.
+    Errors: BadInput, Busy.
+    """
+    recipes = {name: _recipe(request, name) for name in _shown(request)}
+    if not request.a:
+        raise BadInput("a", "nothing", "the base checkpoint")
+    files = _stamps(workspace, request)
+    wanted = _picture_request(workspace, request)
+    with workspace.locked():
+        workspace.host.load(request.a)
+        return {name: _drawn(workspace, request, name, recipe, (wanted, files)) for name, recipe in recipes.items()}
+
+
+def _shown(request: LabRequest) -> list[str]:
+    for name in request.show:
+        if name not in SHOWN:
+            raise BadInput("show", repr(name), "some of " + ", ".join(SHOWN))
+    return list(dict.fromkeys(request.show))
+
+
+def _recipe(request: LabRequest, name: str) -> Recipe | None:
+    from .live import recipe_of
+
+    if name == "base":
+        return None
+    models = {slot: getattr(request, slot) for slot in ("a", "b", "c") if getattr(request, slot)}
+    if "b" not in models:
+        raise BadInput("b", "nothing", "the trained checkpoint")
+    if name == "trained":
+        models.pop("c", None)
+        return recipe_of(
+            {"method": "weighted_sum", "models": models, "ratio": 1.0, "blocks": {"VAE": 1.0}, "dtype": "keep"}
+        )
+    values = {"method": request.method, "models": models, "ratio": request.ratio, "options": request.options}
+    if request.blocks:
+        values["blocks"] = request.blocks
+    return recipe_of({**values, "dtype": request.dtype})
+
+
+def _picture_request(workspace: Workspace, request: LabRequest) -> PictureRequest:
+    """Without sampling and merge, which differ between the pictures."""
+    from lib_astolfo.diffusion.uncond import Uncond
+    from lib_astolfo.hosts.base import PictureRequest
+
+    values = {name: getattr(request, name) for name in _PICTURE}
+    if not request.uncond:
+        model = workspace.uncond
+        return PictureRequest(**values, uncond=model or Uncond())
+    uncond = Uncond(
+        request.uncond,
+        weight=request.uncond_weight if request.uncond == "average" else 1.0,
+        text=request.uncond_text if request.uncond == "text" else "",
+        start=request.uncond_start,
+        end=request.uncond_end,
+    )
+    return PictureRequest(**values, uncond=uncond)
+
+
+def _sampling(workspace: Workspace, request: LabRequest) -> Sampling | None:
+    """The prediction that was asked for, or set for the workspace."""
+    from lib_astolfo.diffusion.sampling import Sampling
+
+    if not request.prediction:
+        return workspace.sampling
+    return Sampling(
+        request.prediction,
+        zero_terminal_snr=request.zero_terminal_snr and request.prediction not in ("eps", "rf"),
+        shift=request.shift if request.prediction == "rf" else 1.0,
+        mixed_weight=request.mixed_weight if request.prediction == "mixed" else 0.5,
+    )
+
+
+def _stamps(workspace: Workspace, request: LabRequest) -> tuple[object, ...]:
+    """What changes when a file or its yaml does."""
+    found: list[object] = []
+    for name in (request.a, request.b, request.c):
+        path = workspace.resolve(name) if name else None
+        for each in (path, path.with_suffix(".yaml")) if path is not None else ():
+            status = each.stat() if each.exists() else None
+            found.append((str(each), status and (status.st_ino, status.st_size, status.st_mtime_ns)))
+    return tuple(found)
+
+
+def _drawn(
+    workspace: Workspace,
+    request: LabRequest,
+    name: str,
+    recipe: Recipe | None,
+    wanted: tuple[PictureRequest, tuple[object, ...]],
+) -> Picture:
+    sampling = None if recipe is None else _sampling(workspace, request)
+    key = (name, wanted, sampling, recipe.to_yaml() if recipe is not None else "")
+    known = workspace.pictures.pop(key, None)
+    if known is None:
+        with workspace.live().temporarily(recipe) as report:
+            if sampling is None and report is not None:
+                sampling = report.sampling
+            merge = recipe.describe() if recipe is not None else ""
+            full = replace(wanted[0], sampling=sampling, merge=merge)
+            known = workspace.host.generate([full])[0]
+    workspace.pictures[key] = known
+    while len(workspace.pictures) > REMEMBERED:
+        workspace.pictures.pop(next(iter(workspace.pictures)))
+    return known

@@ -10,10 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Command:
-    """A command lives in the module ``lib_astolfo.commands.<module>``, which is imported only when it is used.
+    """A command lives in ``module``, which is imported only when it is used.
 
-    The module holds a settings dataclass (named by ``settings_name``) and
-    ``run(settings, workspace, task) -> dict`` whose result is JSON. Its top level imports neither torch nor numpy.
+    The module holds a settings dataclass (named by ``settings_name``) and ``run(settings, workspace, task) -> dict``
+    whose result is JSON; optionally ``prepare(settings, workspace) -> settings``, which refuses bad input before a job
+    is queued, and ``show(result) -> str``, the result for a terminal. Its top level imports neither torch nor numpy.
     ``background`` commands are also the kinds of jobs and have a POST route.
     """
 
@@ -26,24 +27,27 @@ class Command:
     @property
     def settings(self) -> type:
         """The settings dataclass."""
-        return getattr(import_module(f"lib_astolfo.commands.{self.module}"), self.settings_name)
+        return getattr(import_module(self.module), self.settings_name)
 
     @property
     def run(self) -> Callable[..., dict[str, Any]]:
         """``run(settings, workspace, task)``."""
-        return import_module(f"lib_astolfo.commands.{self.module}").run
+        return import_module(self.module).run
+
+    def attribute(self, name: str) -> Any:
+        """``prepare`` or ``show`` of the module, None if it has none."""
+        return getattr(import_module(self.module), name, None)
 
 
+_HERE = "lib_astolfo.commands."
 _ALL = (
-    Command("serve", "Serve the tab and the REST API in a browser", "serve", "ServeSettings"),
-    Command("demo", "The whole loop on the digits models", "demo", "DemoSettings", background=True),
-    Command("merge", "Merge checkpoints by a recipe into a file", "merge", "MergeSettings", background=True),
-    Command(
-        "bake", "Write the winner: merged file, recipe in its header, yaml beside it", "bake", "BakeSettings", True
-    ),
-    Command("grid", "Draw and score a grid over ratio, CFG, uncond, …", "grid", "GridSettings", background=True),
-    Command("sidecar", "Write the yaml that tells a WebUI the prediction type", "sidecar", "SidecarSettings"),
-    Command("bench", "Measure against the limits of the machine", "bench", "BenchSettings"),
+    Command("serve", "Serve the tab and the REST API", "lib_astolfo.api.serve", "ServeSettings"),
+    Command("demo", "The whole loop on the digits models", _HERE + "demo", "DemoSettings", background=True),
+    Command("merge", "Merge checkpoints by a recipe into a file", _HERE + "merge", "MergeSettings", background=True),
+    Command("bake", "Write the winner as a file that says what it is", _HERE + "bake", "BakeSettings", background=True),
+    Command("grid", "Draw and score over ratio, CFG, uncond, …", _HERE + "grid", "GridSettings", background=True),
+    Command("sidecar", "Write the yaml that tells a WebUI the prediction", _HERE + "sidecar", "SidecarSettings"),
+    Command("bench", "Measure against the limits of the machine", _HERE + "bench", "BenchSettings"),
 )
 
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}

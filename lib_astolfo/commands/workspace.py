@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.jobs import Job, JobQueue
+from lib_astolfo.errors import BadInput, Failed
+from lib_astolfo.jobs import Job, JobQueue, Runner, Task
+
+from . import settings
+from .registry import COMMANDS, Command
 
 if TYPE_CHECKING:
     from lib_astolfo.diffusion.sampling import Sampling
     from lib_astolfo.diffusion.uncond import Uncond
-    from lib_astolfo.hosts.base import Host
+    from lib_astolfo.hosts.base import Host, LoadedModel, Picture
     from lib_astolfo.merging.live import LiveWeights
+
+PATIENCE = 60.0  # seconds that a request waits for the model
+
+
+class Busy(Failed):
+    """The model is in use; the same request may succeed later."""
 
 
 class Workspace:
@@ -20,31 +31,77 @@ class Workspace:
 
     ``jobs`` runs nothing until ``start`` (or the first ``submit``). With ``free_paths``, files outside the
     models folders may be named too: on the command line, never over REST or in the tab.
+    ``sampling`` and ``uncond``: None is what the checkpoint says, and the host's own uncond.
     """
 
-    host: Host
-    jobs: JobQueue
-    sampling: Sampling | None  # set by PUT /sampling; None = as the checkpoint says
-    uncond: Uncond  # set by PUT /uncond
-
     def __init__(self, host: Host, *, free_paths: bool = False) -> None:
-        raise NotImplementedError
+        self.host = host
+        self.free_paths = free_paths
+        self.jobs = JobQueue(host.folders.jobs, {name: self._runner(command) for name, command in BACKGROUND.items()})
+        self.sampling: Sampling | None = None
+        self.uncond: Uncond | None = None
+        self.pictures: dict[object, Picture] = {}  # the Lab's last ones, see ``lab``
+        self._live: tuple[LoadedModel, LiveWeights] | None = None
+
+    def _runner(self, command: Command) -> Runner:
+        def run(values: dict[str, Any], task: Task) -> dict[str, Any]:
+            return command.run(settings.from_dict(command.settings, values), self, task)
+
+        return run
 
     def start(self) -> None:
         """Take the jobs folder and begin to run what is queued."""
-        raise NotImplementedError
+        self.jobs.start()
 
-    def shutdown(self) -> None:
-        raise NotImplementedError
+    def shutdown(self, timeout: float = 10.0) -> None:
+        self.jobs.shutdown(timeout)
 
     def submit(self, kind: str, values: Mapping[str, Any]) -> Job:
         """Validate the settings of a background command and queue it. Errors: BadInput."""
-        raise NotImplementedError
+        if kind not in BACKGROUND:
+            raise BadInput("kind", repr(kind), "one of " + ", ".join(BACKGROUND))
+        command = BACKGROUND[kind]
+        given = self.prepared(command, settings.from_dict(command.settings, values))
+        return self.jobs.submit(kind, settings.to_dict(given))
+
+    def prepared(self, command: Command, given: Any) -> Any:
+        """Settings checked against what is there, and completed. Errors: BadInput."""
+        prepare: Callable[[Any, Workspace], Any] | None = command.attribute("prepare")
+        return given if prepare is None else prepare(given, self)
 
     def resolve(self, name: str) -> Path:
         """An existing checkpoint by name. Errors: BadInput."""
-        raise NotImplementedError
+        if self.free_paths and isinstance(name, str) and Path(name).expanduser().is_file():
+            return Path(name).expanduser().absolute()
+        return self.host.resolve(name)
+
+    @contextmanager
+    def locked(self, patience: float = PATIENCE) -> Iterator[None]:
+        """``host.lock()``, given up after ``patience`` seconds. Errors: Busy."""
+        lock = self.host.lock()
+        acquire = getattr(lock, "acquire", None)
+        if acquire is None:
+            with lock:
+                yield
+            return
+        if not acquire(timeout=patience):
+            busy = [f"{job.kind} {job.id} ({job.state})" for job in self.jobs.list(1) if job.started and not job.over]
+            raise Busy(f"the model is in use by {', '.join(busy) or 'another request'}; try again, or stop it")
+        try:
+            yield
+        finally:
+            lock.release()  # type: ignore[attr-defined]
 
     def live(self) -> LiveWeights:
-        """The live weights of the loaded model; call it under ``host.lock()``. Errors: BadInput when none is loaded."""
-        raise NotImplementedError
+        """The live weights of the loaded model; call it under the lock. Errors: BadInput when none is loaded."""
+        from lib_astolfo.merging.live import LiveWeights
+
+        model = self.host.model
+        if model is None:
+            raise BadInput("model", "none is loaded", "a loaded checkpoint")
+        if self._live is None or self._live[0] is not model:
+            self._live = (model, LiveWeights(model, self.resolve))
+        return self._live[1]
+
+
+BACKGROUND = {name: command for name, command in COMMANDS.items() if command.background}

@@ -1,6 +1,6 @@
 """Background jobs: queue, journal, progress, pause and stop."""
 
-from .job import ENDED, STATES, Event, Job, JobProgress, Runner, Task
+from .job import ENDED, STATES, Event, Job, JobProgress, Over, Runner, Task, Unknown
 from .queue import JobQueue
 
-__all__ = ["ENDED", "STATES", "Event", "Job", "JobProgress", "JobQueue", "Runner", "Task"]
+__all__ = ["ENDED", "STATES", "Event", "Job", "JobProgress", "JobQueue", "Over", "Runner", "Task", "Unknown"]

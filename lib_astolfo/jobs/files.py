@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
-from lib_astolfo.errors import BadInput
+from .job import Unknown
 
 
 def listing(folder: Path) -> tuple[str, ...]:
@@ -22,11 +22,11 @@ def listing(folder: Path) -> tuple[str, ...]:
 
 
 def find(folder: Path, name: str) -> Path:
-    """The path of the file that ``listing`` shows under this name. Errors: BadInput."""
+    """The path of the file that ``listing`` shows under this name. Errors: Unknown."""
     parts = name.split("/")
     bad = any(part in ("", ".", "..") or part.startswith(".") for part in parts)
     if bad or any(sign in name for sign in '\\:*?"<>|\0') or PurePosixPath(name).is_absolute():
-        raise BadInput("name", repr(name), "the name of one of the job's files")
+        raise Unknown("name", repr(name), "the name of one of the job's files")
     path = folder.joinpath(*parts)
     root = folder.resolve()
     try:
@@ -34,7 +34,7 @@ def find(folder: Path, name: str) -> Path:
     except (OSError, ValueError):  # a name too long, or one the system cannot spell
         inside = False
     if not inside:
-        raise BadInput("name", repr(name), "the name of one of the job's files")
+        raise Unknown("name", repr(name), "the name of one of the job's files")
     return path
 
 

@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from lib_astolfo.errors import BadInput, Failed
+from lib_astolfo.errors import Failed
 
 from . import files
-from .job import Event, Job
+from .job import Event, Job, Over, Unknown
 from .journal import Journal
 from .plain import without
 
@@ -110,7 +110,7 @@ class Ledger:
         """A job that is not over. Errors: BadInput."""
         job = self.peek(job_id)
         if job.over:
-            raise BadInput(f"job {job_id}", f"it is {job.state} already", "a job that is queued, running or paused")
+            raise Over(f"job {job_id}", f"it is {job.state} already", "a job that is queued, running or paused")
         return job
 
     def get(self, job_id: str) -> Job:
@@ -122,7 +122,7 @@ class Ledger:
         with self.condition:
             job = self._living.get(job_id) or (None if self._closed else self.journal.get(job_id))
         if job is None:
-            raise BadInput("job", repr(job_id), "the id of a job in the list")
+            raise Unknown("job", repr(job_id), "the id of a job in the list")
         return job
 
     def newest(self, limit: int) -> list[Job]:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from lib_astolfo.errors import BadInput, Failed
+from lib_astolfo.errors import Failed
 
 from . import files
-from .job import Event, Job
+from .job import Event, Job, Unknown
 from .journal import Journal
 from .lock import FolderLock
 from .recovery import dead
@@ -52,7 +52,7 @@ class Reader:
         """As it was written down."""
         job = self._with(lambda journal: journal.get(job_id), None)
         if job is None:
-            raise BadInput("job", repr(job_id), "the id of a job in the list")
+            raise Unknown("job", repr(job_id), "the id of a job in the list")
         return job
 
     def newest(self, limit: int) -> list[Job]:

@@ -1,0 +1,112 @@
+"""Routes that start jobs, and those that show and steer them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import FileResponse
+
+from lib_astolfo.commands.workspace import BACKGROUND
+from lib_astolfo.jobs import Event, Job
+
+from . import describe
+from .bodies import json_body
+
+if TYPE_CHECKING:
+    from lib_astolfo.commands.workspace import Workspace
+
+_PAIR = {"a": "digits-eps.safetensors", "b": "digits-v.safetensors"}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "merge": {"method": "weighted_sum", "models": _PAIR, "ratio": 0.85, "output": "merged.safetensors"},
+    "bake": {
+        "recipe": {"method": "weighted_sum", "models": _PAIR, "ratio": 0.85},
+        "output": "winner",
+        "uncond": "null",
+    },
+    "grid": {
+        "models": _PAIR,
+        "axes": {"ratio": [0.5, 0.75, 1.0], "cfg": [2, 4], "uncond": ["zero", "null"]},
+        "prompts": ["red seven", "blue two"],
+        "pictures": 8,
+        "steps": 8,
+    },
+    "demo": {},
+}
+ASKS = {
+    "pause": "Wait at the next safe point; a queued job is held back.",
+    "resume": "Go on.",
+    "stop": "End early and keep what is made.",
+    "cancel": "End and delete the job's files.",
+}
+INLINE = {".png": "image/png", ".jpg": "image/jpeg", ".json": "application/json", ".html": "text/html; charset=utf-8"}
+
+
+def add(router: APIRouter, workspace: Workspace) -> None:
+    """Put them on the router."""
+    for kind in BACKGROUND:
+        _add_start(router, workspace, kind)
+    for ask in ASKS:
+        _add_ask(router, workspace, ask)
+    _add_views(router, workspace)
+
+
+def _add_start(router: APIRouter, workspace: Workspace, kind: str) -> None:
+    command = BACKGROUND[kind]
+
+    def start(values: dict[str, Any] = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
+        return workspace.submit(kind, values).to_dict()
+
+    router.add_api_route(
+        f"/{kind}",
+        start,
+        methods=["POST"],
+        status_code=202,
+        summary=command.help,
+        description=f"Queues a job; poll GET /jobs/{{id}}. The body has the keys of `python -m lib_astolfo {kind}`.",
+        operation_id=f"astolfo_{kind}",
+        responses=describe.answers(Job, 202),
+        openapi_extra=describe.body(command.settings, EXAMPLES.get(kind, {})),
+    )
+
+
+def _add_ask(router: APIRouter, workspace: Workspace, ask: str) -> None:
+    def steer(job_id: str) -> dict[str, Any]:
+        return getattr(workspace.jobs, ask)(job_id).to_dict()
+
+    router.add_api_route(
+        f"/jobs/{{job_id}}/{ask}",
+        steer,
+        methods=["POST"],
+        summary=f"{ask.capitalize()} a job",
+        description=ASKS[ask],
+        operation_id=f"astolfo_job_{ask}",
+        responses=describe.answers(Job),
+    )
+
+
+def _add_views(router: APIRouter, workspace: Workspace) -> None:
+    @router.get("/jobs", summary="Jobs, newest first", responses=describe.answers(list[Job]))
+    def jobs(limit: int = 100) -> list[dict[str, Any]]:
+        """Unfinished ones are always among them."""
+        return [job.to_dict() for job in workspace.jobs.list(limit)]
+
+    @router.get("/jobs/{job_id}", summary="One job", responses=describe.answers(Job))
+    def job(job_id: str) -> dict[str, Any]:
+        """State, progress with the estimated seconds left, files, result."""
+        return workspace.jobs.get(job_id).to_dict()
+
+    @router.get("/jobs/{job_id}/events", summary="What happened in a job", responses=describe.answers(list[Event]))
+    def events(job_id: str, after: int = 0, limit: int = 500) -> list[dict[str, Any]]:
+        """Events with a number above `after`, oldest first."""
+        return [event.to_dict() for event in workspace.jobs.events(job_id, after, limit)]
+
+    @router.get("/jobs/{job_id}/files/{name:path}", summary="A file of a job", response_class=FileResponse)
+    def file(job_id: str, name: str) -> FileResponse:
+        """Pictures, reports and tables; the names are in the job's `files`. Reports may not run scripts."""
+        path = workspace.jobs.file(job_id, name)
+        kind = INLINE.get(path.suffix.lower())
+        headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+        if kind is None:
+            return FileResponse(path, filename=path.name, headers=headers)
+        return FileResponse(path, media_type=kind, headers=headers)

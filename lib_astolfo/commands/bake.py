@@ -1,0 +1,94 @@
+"""``bake``: the winner as a file that says what it is: recipe, prediction, uncond in its header, the yaml beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from lib_astolfo.errors import BadInput
+
+from . import merge, readings
+from .merge import MergeSettings, show
+
+if TYPE_CHECKING:
+    from lib_astolfo.jobs import Task
+
+    from .workspace import Workspace
+
+__all__ = ["BakeSettings", "prepare", "run", "show"]
+
+
+@dataclass(frozen=True)
+class BakeSettings(MergeSettings):
+    """What to bake: a recipe by its keys or under ``recipe``, a job's winner, or, with none of these, what is live."""
+
+    recipe: Any = None  # a recipe as a mapping, instead of its keys
+    job: str = ""  # a grid or demo whose winner is baked
+    sampling: Any = None  # how to sample it: `v ztsnr`, `rf shift 3`, or a mapping; empty: as winner or models say
+    uncond: Any = ""  # what stands for no prompt: `null`, `average 0.7`, or a mapping; empty: as the winner says
+    sidecar: bool = True  # write the yaml beside it
+
+
+def prepare(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
+    """The same settings with the recipe by its keys, so that what is queued does not depend on what happens meanwhile.
+
+    A job's winner is ``result["winner"]``: a mapping with ``recipe`` and, if they were chosen, ``sampling`` and
+    ``uncond``. Errors: BadInput.
+    """
+    given = [name for name in ("models", "recipe", "job") if getattr(settings, name)]
+    if len(given) > 1:
+        raise BadInput(given[1], f"beside {given[0]}", f"either {' or '.join(given)}")
+    if settings.job:
+        settings = _from_job(settings, workspace)
+    elif not given:
+        settings = _with_recipe(settings, _live_recipe(workspace))
+    elif settings.recipe:
+        settings = _with_recipe(settings, settings.recipe)
+    sampling = readings.read_sampling(settings.sampling)
+    if sampling is not None:
+        options = {**settings.options, "prediction": sampling.to_dict()}
+        settings = replace(settings, options=options, sampling=None)
+    uncond = readings.read_uncond(settings.uncond)
+    merged = merge.prepare(settings, workspace)
+    return replace(settings, output=merged.output, uncond=uncond.to_dict() if uncond is not None else "")
+
+
+def _with_recipe(settings: BakeSettings, recipe: Any) -> BakeSettings:
+    if not isinstance(recipe, Mapping):
+        raise BadInput("recipe", repr(recipe), "a mapping with method, models, ratio, …")
+    known = {field.name for field in fields(MergeSettings)}
+    for name in recipe:
+        if name not in known:
+            raise BadInput(f"recipe.{name}", "an unknown key", "one of " + ", ".join((*merge.RECIPE_KEYS, "output")))
+    values = {name: recipe[name] for name in merge.RECIPE_KEYS if recipe.get(name) is not None}
+    return replace(settings, recipe=None, output=settings.output or recipe.get("output") or "", **values)
+
+
+def _from_job(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
+    job = workspace.jobs.get(settings.job)
+    winner = (job.result or {}).get("winner")
+    if not isinstance(winner, Mapping) or not winner.get("recipe"):
+        found = "no winner" if job.over else f"it is {job.state}"
+        raise BadInput(f"job {job.id}", found, "a finished grid or demo that has chosen one")
+    settings = replace(
+        settings,
+        job="",
+        sampling=settings.sampling or winner.get("sampling"),
+        uncond=settings.uncond or winner.get("uncond") or "",
+    )
+    return _with_recipe(settings, winner["recipe"])
+
+
+def _live_recipe(workspace: Workspace) -> dict[str, Any]:
+    recipe = workspace.live().current if workspace.host.model is not None else None
+    if recipe is None:
+        raise BadInput("recipe", "nothing, and no merge is live", "a recipe, a job with a winner, or a live merge")
+    return recipe.to_dict()
+
+
+def run(settings: BakeSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
+    """Write the file; like ``merge``, with prediction and uncond written down."""
+    settings = prepare(settings, workspace)
+    uncond = readings.read_uncond(settings.uncond)
+    return merge.write(settings, workspace, task, uncond=uncond)

@@ -1,0 +1,148 @@
+"""``merge``: a recipe, a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from lib_astolfo.errors import BadInput
+
+from . import live
+from .outputs import checkpoint_target
+
+if TYPE_CHECKING:
+    from lib_astolfo.diffusion.sampling import Sampling
+    from lib_astolfo.diffusion.uncond import Uncond
+    from lib_astolfo.jobs import Task
+    from lib_astolfo.merging.recipe import Recipe
+
+    from .workspace import Workspace
+
+MAX_THREADS = 64
+RECIPE_KEYS = ("method", "models", "ratio", "blocks", "options", "dtype", "hashes")
+
+
+@dataclass(frozen=True)
+class MergeSettings:
+    """A recipe as everywhere, and how to write it."""
+
+    method: str = "weighted_sum"  # a name of GET /methods
+    models: dict[str, Any] = field(default_factory=dict)  # a, b, … to checkpoint names, or to recipes
+    ratio: float | None = None  # 0: all of a
+    blocks: Any = None  # ratios per block: names to numbers, a list of 26 (SD1) or 20 (SDXL), or a preset's name
+    options: dict[str, Any] = field(default_factory=dict)  # the method's own, and those of the engine
+    dtype: str = "fp16"  # fp16 bf16 fp32 keep
+    hashes: dict[str, str] = field(default_factory=dict)  # checkpoint name to sha256; others are refused
+    output: str = ""  # name in the first models folder; empty: made of models and ratio
+    overwrite: bool = False  # an existing file may be replaced
+    sidecar: bool = False  # write the yaml beside it
+    threads: int = 2  # 1 to 64; the bytes do not depend on it
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threads <= MAX_THREADS:
+            raise BadInput("threads", self.threads, f"a whole number from 1 to {MAX_THREADS}")
+
+
+def recipe_values(settings: MergeSettings) -> dict[str, Any]:
+    """The recipe in the settings as plain values, without what is empty."""
+    values = {name: getattr(settings, name) for name in RECIPE_KEYS}
+    return {name: value for name, value in values.items() if value is not None and value != {}}
+
+
+def recipe_of(settings: MergeSettings) -> Recipe:
+    """Errors: BadInput naming the key."""
+    return live.recipe_of(recipe_values(settings))
+
+
+def output_name(recipe: Recipe, given: str) -> str:
+    """``given``, or a name made of the recipe."""
+    if given.strip() or recipe.output:
+        return given or recipe.output or ""
+    parts = [PurePath(name).stem for name in recipe.files()]
+    if recipe.ratio is not None:
+        parts.append(f"{recipe.ratio:g}")
+    if recipe.blocks:
+        parts.append("blocks")
+    return "-".join(parts)[:150]
+
+
+def prepare(settings: MergeSettings, workspace: Workspace) -> MergeSettings:
+    """Refuse what cannot become a merge; fill in the output's name. Errors: BadInput."""
+    recipe = recipe_of(settings)
+    resolve_all(recipe, workspace)
+    output = output_name(recipe, settings.output)
+    checkpoint_target(workspace, output, overwrite=settings.overwrite)
+    return replace(settings, output=output)
+
+
+def resolve_all(recipe: Recipe, workspace: Workspace) -> None:
+    """Every checkpoint of the recipe exists. Errors: BadInput naming the slot."""
+    slots = {model: slot for slot, model in recipe.models.items() if isinstance(model, str)}
+    for name in recipe.files():
+        try:
+            workspace.resolve(name)
+        except BadInput as error:
+            raise BadInput(
+                f"models.{slots[name]}" if name in slots else "models", error.found, error.expected
+            ) from error
+
+
+def run(settings: MergeSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
+    """Merge to a file. The result names it, and says what the merge did."""
+    return write(settings, workspace, task)
+
+
+def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: Uncond | None = None) -> dict[str, Any]:
+    """The same for ``merge`` and ``bake``; ``uncond`` is noted in the header and in the yaml."""
+    from lib_astolfo.checkpoints.metadata import build
+    from lib_astolfo.merging.engine import merge
+
+    settings = prepare(settings, workspace)
+    recipe = recipe_of(settings)
+    target = checkpoint_target(workspace, settings.output, overwrite=settings.overwrite)
+    if settings.sidecar:
+        _check_sidecar(target, settings.overwrite)
+    report = merge(
+        recipe,
+        workspace.resolve,
+        target,
+        threads=settings.threads,
+        progress=task.progress,
+        metadata=build(uncond=uncond) if uncond is not None else None,
+        overwrite=settings.overwrite,
+    )
+    result = {"output": str(target), "name": _name(target, workspace), "recipe": recipe.to_dict()}
+    if settings.sidecar:
+        result["sidecar"] = _write_sidecar(target, report.sampling, uncond, settings.overwrite)
+    return {**result, "report": report.to_dict(), "summary": report.summary()}
+
+
+def _name(target: Path, workspace: Workspace) -> str:
+    """As ``GET /checkpoints`` lists it."""
+    folder = workspace.host.folders.models[0]
+    return target.relative_to(folder).as_posix() if target.is_relative_to(folder) else str(target)
+
+
+def _check_sidecar(target: Path, overwrite: bool) -> None:
+    from lib_astolfo.checkpoints.sidecar import path_for
+
+    path = path_for(target)
+    if path.exists() and not overwrite:
+        raise BadInput("output", f"{path.name} is there already", "another name, overwrite=true, or sidecar=false")
+
+
+def _write_sidecar(target: Path, sampling: Sampling, uncond: Uncond | None, overwrite: bool) -> str:
+    from lib_astolfo.checkpoints import sidecar
+    from lib_astolfo.checkpoints.prediction import layout_of
+    from lib_astolfo.checkpoints.reader import CheckpointFile
+
+    with CheckpointFile.open(target) as file:
+        layout = layout_of(file)
+    return str(sidecar.write(target, sampling, layout, uncond, overwrite=overwrite))
+
+
+def show(result: dict[str, Any]) -> str:
+    """The result for a terminal."""
+    lines = [result["output"], result["summary"], *result["report"]["notes"]]
+    return "\n".join([*lines, result["sidecar"]] if "sidecar" in result else lines)

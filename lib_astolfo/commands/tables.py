@@ -1,0 +1,62 @@
+"""What there is to choose from, as plain values: checkpoints, methods, scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .workspace import Workspace
+
+
+def checkpoints(workspace: Workspace) -> list[dict[str, Any]]:
+    """All checkpoints of the models folders; those that cannot be used have family "" and a note that says why."""
+    return [
+        {
+            "name": entry.name,
+            "family": entry.family,
+            "size": entry.size,
+            "short_hash": entry.short_hash,
+            "sampling": entry.sampling.to_dict() if entry.family else None,
+            "uncond": entry.uncond.to_dict() if entry.uncond is not None else None,
+            "note": entry.note,
+        }
+        for entry in workspace.host.checkpoints()
+    ]
+
+
+def methods() -> list[dict[str, Any]]:
+    """All merge methods; ``slots`` are the models a recipe must name."""
+    from lib_astolfo.merging.methods import METHODS
+
+    return [
+        {
+            "name": method.name,
+            "slots": [*method.inputs, "base"] if method.space == "delta" else list(method.inputs),
+            "more_models": method.many,
+            "ratio": "alpha" in method.options,
+            "options": {name: value for name, value in method.options.items() if name != "alpha"},
+            "space": method.space,
+            "formula": method.formula,
+            "reference": method.reference,
+        }
+        for method in METHODS.values()
+    ]
+
+
+def scores() -> list[dict[str, Any]]:
+    """All scores; ``limit`` is the best value that can be reached, near which a score stops telling cells apart."""
+    from lib_astolfo.demo.scores import DIGIT_SCORES
+    from lib_astolfo.search.scores import SCORES
+
+    return [
+        {
+            "name": score.name,
+            "better": score.better,
+            "unit": score.unit,
+            "help": score.help,
+            "limit": score.limit,
+            "least_pictures": score.least,
+            "digits_only": score.name in DIGIT_SCORES,
+        }
+        for score in {**SCORES, **DIGIT_SCORES}.values()
+    ]
