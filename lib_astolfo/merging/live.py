@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from lib_astolfo.checkpoints.prediction import layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import AstolfoError, BadInput
 from lib_astolfo.merging import engine, formula, plan
@@ -52,6 +53,7 @@ class LiveWeights:
         self._model = model
         self._resolve = resolve
         self._threads = threads
+        self._family = layout_of(model.source).family
         self._lock = threading.RLock()
         self._current: Recipe | None = None
         self._report: Report | None = None
@@ -82,7 +84,7 @@ class LiveWeights:
             engine.check_hashes(recipe, files, progress)
             planned = plan.build(recipe, files)
             targets = self._model.weights()
-            tasks = _fitting(planned, targets)
+            tasks = _fitting(planned, targets, self._family)
             self._remember(targets)
             before, report = self._current, self._report
             try:
@@ -206,11 +208,11 @@ class LiveWeights:
         return computers
 
 
-def _fitting(planned: plan.Plan, targets: Mapping[str, Tensor]) -> dict[str, Task]:
+def _fitting(planned: plan.Plan, targets: Mapping[str, Tensor], family: str) -> dict[str, Task]:
     """The tasks whose tensors are loaded, by name."""
+    if planned.layout.family != family:
+        raise BadInput(planned.recipe.describe(), f"{planned.layout.family} models", f"{family}, as the loaded one is")
     tasks = {task.name: task for task in planned.tasks if task.name in targets}
-    if not any(not task.reason for task in tasks.values()) and planned.merged:
-        raise BadInput(planned.recipe.describe(), f"a {planned.layout.describe()} model", "models like the loaded one")
     for name, task in tasks.items():
         check_shape(task, targets[name])
     return tasks

@@ -295,6 +295,6 @@ def test_the_output_must_not_be_an_input(make: Make, resolve: Resolve, models: P
 def test_failures_leave_nothing(make: Make, resolve: Resolve, tmp_path: Path) -> None:
     make("a", 1)
     make("b", 2, extra={IN8: torch.full((33,), float("nan")).half()})
-    with pytest.raises(Failed, match="input_blocks.8"):
+    with pytest.raises(Failed, match=r"input_blocks\.8"):
         merge(plain(), resolve, tmp_path / "out.safetensors")
     assert not [p for p in tmp_path.iterdir() if p.is_file()]

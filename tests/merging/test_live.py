@@ -1,0 +1,256 @@
+"""Merges into loaded weights: the bits of a bake, exact undo, any tensors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lib_astolfo.checkpoints.reader import CheckpointFile
+from lib_astolfo.errors import BadInput, Failed, Stopped
+from lib_astolfo.merging import runs
+from lib_astolfo.merging.engine import merge
+from lib_astolfo.merging.live import LiveWeights
+from lib_astolfo.merging.recipe import Recipe
+from tests.merging.tiny import POSITION_IDS, SD1_SHAPES, UNET, Make, load, same_bits
+
+Resolve = Callable[[str], Path]
+KEY = UNET + "middle_block.1.proj_in.weight"
+PROJECTION = "conditioner.embedders.1.model.text_projection"
+VAE_KEY = "first_stage_model.decoder.conv_out.weight"
+
+
+class Loaded(nn.Module):
+    """A module whose parameters are a file's tensors: some transposed, some channels_last."""
+
+    def __init__(self, path: Path, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.source = CheckpointFile.open(path)
+        self.names: dict[str, str] = {}
+        for index, (name, value) in enumerate(load(path).items()):
+            if not value.is_floating_point() or value.numel() == 0:
+                continue
+            value = value.to(dtype)
+            if name == PROJECTION:
+                value = value.t().contiguous()
+            elif value.dim() == 4 and value.shape[0] == 8:
+                value = value.contiguous(memory_format=torch.channels_last)
+            self.register_parameter(f"p{index}", nn.Parameter(value))
+            self.names[name] = f"p{index}"
+
+    def weights(self) -> dict[str, Tensor]:
+        parameters = dict(self.named_parameters())
+        found = {name: parameters[key] for name, key in self.names.items()}
+        found[PROJECTION] = found[PROJECTION].t()
+        return found
+
+    def copy(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.weights().items()}
+
+
+def recipe(ratio: float = 0.3, b: str = "b", **more: object) -> Recipe:
+    return Recipe("weighted_sum", {"a": "a", "b": b}, ratio, **more)  # type: ignore[arg-type]
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return set(a) == set(b) and all(same_bits(a[name].contiguous(), b[name].contiguous()) for name in a)
+
+
+@pytest.fixture
+def files(make: Make) -> None:
+    make("a", 1)
+    make("b", 2)
+    make("c", 3, torch.bfloat16)
+
+
+@pytest.mark.parametrize("live_dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32", "keep"])
+@pytest.mark.parametrize("method", ["weighted_sum", "add_difference"])
+def test_live_is_bake_then_load(
+    files: None, resolve: Resolve, models: Path, live_dtype: torch.dtype, dtype: str, method: str
+) -> None:
+    slots = {"a": "a", "b": "b"} if method == "weighted_sum" else {"a": "a", "b": "c", "c": "b"}
+    wanted = Recipe(method, slots, 0.7, blocks={"M00": 0.2, "VAE": 0.9}, dtype=dtype)
+    model = Loaded(resolve("a"), live_dtype)
+    report = LiveWeights(model, resolve).apply(wanted)
+    baked = merge(wanted, resolve, models / "baked.safetensors")
+    assert equal(model.copy(), Loaded(models / "baked.safetensors", live_dtype).copy())
+    assert (report.merged, report.sampling) == (baked.merged, baked.sampling)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_undo_is_exact_after_many_changes(
+    files: None, resolve: Resolve, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(runs, "SMALLEST", 16)
+    monkeypatch.setattr(runs, "CHUNK", 64)
+    monkeypatch.setattr(runs.cut, "__defaults__", (64,))
+    model = Loaded(resolve("a"), torch.float16)
+    before = model.copy()
+    live = LiveWeights(model, resolve, threads=threads)
+    for step in range(20):
+        live.apply(recipe(step / 20, blocks={"VAE": 1.0} if step % 3 else None))
+    last = model.copy()
+    assert not equal(last, before)
+    assert live.current == recipe(19 / 20, blocks={"VAE": 1.0} if 19 % 3 else None)
+    live.restore()
+    assert equal(model.copy(), before)
+    assert live.current is None
+    assert not live._copies
+    live.restore()
+    assert equal(model.copy(), before)
+
+
+def test_weights_that_are_not_the_files_come_back_too(files: None, resolve: Resolve) -> None:
+    """Trained since, or loaded with a rounding of its own: those tensors, and only those, are kept as copies."""
+    model = Loaded(resolve("a"), torch.float32)
+    with torch.no_grad():
+        model.weights()[KEY].add_(1e-3)
+        model.weights()[PROJECTION].mul_(-1.0)
+    before = model.copy()
+    live = LiveWeights(model, resolve)
+    live.apply(recipe())
+    live.restore()
+    assert equal(model.copy(), before)
+    assert set(live._copies) == {KEY, PROJECTION}
+
+
+def test_only_what_differs_is_written(files: None, resolve: Resolve) -> None:
+    model = Loaded(resolve("a"), torch.float16)
+    live = LiveWeights(model, resolve)
+    first = live.apply(recipe(0.3))
+    assert first.bytes == sum(v.nbytes for name, v in model.weights().items() if not name.startswith("first_stage"))
+    assert live.apply(recipe(0.3)).bytes == 0
+    assert live.apply(recipe(0.3, blocks={"M00": 0.9})).bytes == model.weights()[KEY].nbytes
+
+
+def test_a_recipe_without_the_loaded_model(make: Make, files: None, resolve: Resolve, models: Path) -> None:
+    """The result of b and c over a loaded a is what a bake of b and c would load as; what it lacks is a's own."""
+    make("b", 2, drop=(VAE_KEY,))
+    model = Loaded(resolve("a"), torch.float16)
+    own = model.copy()
+    live = LiveWeights(model, resolve)
+    live.apply(recipe(0.5, blocks={"VAE": 1.0}))
+    others = Recipe("weighted_sum", {"a": "b", "b": "c"}, 0.5)
+    live.apply(others)
+    merge(others, resolve, models / "baked.safetensors")
+    baked = Loaded(models / "baked.safetensors", torch.float16).copy()
+    found = model.copy()
+    assert same_bits(found.pop(VAE_KEY), own[VAE_KEY])
+    assert equal(found, baked)
+
+
+def test_temporarily_puts_back_what_stood_before(files: None, resolve: Resolve) -> None:
+    model = Loaded(resolve("a"), torch.float16)
+    live = LiveWeights(model, resolve)
+    own = model.copy()
+    with live.temporarily(recipe(0.2)) as report:
+        assert report is not None
+        assert report.merged
+        assert live.current == recipe(0.2)
+    assert equal(model.copy(), own)
+    live.apply(recipe(0.5))
+    stood = model.copy()
+    with pytest.raises(ZeroDivisionError), live.temporarily(recipe(0.9)):
+        assert not equal(model.copy(), stood)
+        raise ZeroDivisionError
+    assert equal(model.copy(), stood)
+    assert live.current == recipe(0.5)
+    with live.temporarily(None):
+        assert equal(model.copy(), own)
+        assert live.current is None
+    assert equal(model.copy(), stood)
+
+
+@pytest.mark.parametrize("before", [None, recipe(0.5)])
+def test_a_failure_midway_puts_the_weights_back(
+    make: Make, files: None, resolve: Resolve, before: Recipe | None
+) -> None:
+    spoiled = load(resolve("b"))[UNET + "out.2.weight"].clone()
+    spoiled.view(-1)[-1] = float("nan")
+    make("bad", 2, extra={UNET + "out.2.weight": spoiled})
+    model = Loaded(resolve("a"), torch.float16)
+    live = LiveWeights(model, resolve)
+    if before is not None:
+        live.apply(before)
+    stood = model.copy()
+    with pytest.raises(Failed, match=r"out\.2\.weight"):
+        live.apply(recipe(0.7, "bad"))
+    assert equal(model.copy(), stood)
+    assert live.current == before
+
+    def stop(done: int, total: int, text: str) -> None:
+        if done == total:
+            raise Stopped("enough")
+
+    with pytest.raises(Stopped):
+        live.apply(recipe(0.9), progress=stop)
+    assert equal(model.copy(), stood)
+    assert live.current == before
+
+
+def test_recipes_that_do_not_fit_change_nothing(make: Make, files: None, resolve: Resolve) -> None:
+    make("sd1", 4, shapes=SD1_SHAPES)
+    make("wide", 5, extra={UNET + "input_blocks.0.0.weight": torch.ones(8, 9, 3, 3).half()})
+    model = Loaded(resolve("a"), torch.float16)
+    own = model.copy()
+    live = LiveWeights(model, resolve)
+    for models in ({"a": "sd1", "b": "sd1"}, {"a": "wide", "b": "wide"}, {"a": "a", "b": "missing"}):
+        with pytest.raises(BadInput):
+            live.apply(Recipe("weighted_sum", models, 0.5))
+    assert equal(model.copy(), own)
+    assert live.current is None
+
+
+def test_a_model_file_replaced_or_removed_does_not_hinder_undo(files: None, resolve: Resolve, models: Path) -> None:
+    model = Loaded(resolve("a"), torch.float16)
+    own = model.copy()
+    live = LiveWeights(model, resolve)
+    live.apply(recipe(0.5))
+    if os.name != "nt":
+        shutil.copy(models / "b.safetensors", models / "new")
+        os.replace(models / "new", models / "a.safetensors")
+        live.restore()
+        assert equal(model.copy(), own)
+        live.apply(recipe(0.5))
+        (models / "a.safetensors").unlink()
+        live.restore()
+        assert equal(model.copy(), own)
+
+
+def test_a_model_file_written_over_in_place_is_not_trusted(files: None, resolve: Resolve, models: Path) -> None:
+    model = Loaded(resolve("a"), torch.float16)
+    live = LiveWeights(model, resolve)
+    live.apply(recipe(0.5))
+    path = models / "a.safetensors"
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(Failed, match="written to"):
+        live.restore()
+
+
+def test_if_the_recipe_that_stood_before_is_lost_the_own_weights_come_back(
+    make: Make, files: None, resolve: Resolve, models: Path
+) -> None:
+    make("bad", 2, extra={KEY: torch.full((40, 41), float("inf")).half()})
+    model = Loaded(resolve("a"), torch.float16)
+    own = model.copy()
+    live = LiveWeights(model, resolve)
+    live.apply(recipe(0.5))
+    (models / "b.safetensors").unlink()
+    with pytest.raises((BadInput, Failed)):
+        live.apply(recipe(0.5, "bad"))
+    assert equal(model.copy(), own)
+    assert live.current is None
+
+
+def test_integer_and_marker_keys_are_not_live(make: Make, resolve: Resolve) -> None:
+    make("a", 1, extra={"v_pred": torch.zeros(0)})
+    make("b", 2)
+    model = Loaded(resolve("a"), torch.float16)
+    assert POSITION_IDS not in model.weights()
+    assert LiveWeights(model, resolve).apply(recipe(0.5)).merged
