@@ -197,7 +197,7 @@ class Host(Protocol):
     def resolve(self, name: str) -> Path:
         """The file of a name inside the models folders; BadInput for anything else, naming the nearest names."""
 
-    def load(self, name: str) -> LoadedModel:
+    def load(self, name: str, *, progress: Progress | None = None) -> LoadedModel:
         """Make this checkpoint the loaded one. Same name and unchanged file: the same object, nothing is read.
 
         On any error the model that was loaded stays.

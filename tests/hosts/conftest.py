@@ -39,3 +39,10 @@ def host(models: Path, architectures: Path, tmp_path_factory: pytest.TempPathFac
     made = StandaloneHost([models], outputs, device="cpu", architectures=[architectures])
     yield made
     made.unload()
+
+
+@pytest.fixture
+def copied(tmp_path: Path, models: Path) -> Path:
+    """A models folder of its own with sdxl.safetensors, which a test may change."""
+    (tmp_path / "sdxl.safetensors").write_bytes((models / "sdxl.safetensors").read_bytes())
+    return tmp_path

@@ -118,6 +118,8 @@ def test_a_drawn_picture_is_made_again_from_its_file(host: StandaloneHost, tmp_p
         text = image.info["parameters"]
     assert text == first.infotext
     assert parse(text)["Model hash"] == host.load("sdxl").source.short_hash
+    listed = {entry.name: entry.short_hash for entry in host.checkpoints()}
+    assert listed["sdxl.safetensors"] == parse(text)["Model hash"]
     again = host.generate([request_from(text)])[0]
     assert again.image.tobytes() == first.image.tobytes() and again.infotext == first.infotext
     assert isinstance(again, Picture)

@@ -28,17 +28,6 @@ UNET = architecture_module.UNET
 REQUEST = PictureRequest("red seven", seed=1, steps=2, cfg=3.0)
 
 
-def fresh(folder: Path, architectures: Path, **options: object) -> StandaloneHost:
-    return StandaloneHost([folder], folder / "out", device="cpu", architectures=[architectures], **options)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def copied(tmp_path: Path, models: Path) -> Path:
-    """A models folder of its own with sdxl.safetensors, which a test may change."""
-    (tmp_path / "sdxl.safetensors").write_bytes((models / "sdxl.safetensors").read_bytes())
-    return tmp_path
-
-
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_the_name_map_covers_the_full_size_files(family: str) -> None:
     description = read(ARCHITECTURES / family)
@@ -94,7 +83,7 @@ def _text_key(weights: dict[str, torch.Tensor]) -> str:
 
 
 def test_the_model_does_not_depend_on_the_file(copied: Path, architectures: Path) -> None:
-    host = fresh(copied, architectures)
+    host = tiny.fresh(copied, architectures)
     model = host.load("sdxl")
     before = host.generate([REQUEST])[0].image.tobytes()
     path = copied / "sdxl.safetensors"
@@ -108,7 +97,7 @@ def test_the_model_does_not_depend_on_the_file(copied: Path, architectures: Path
 
 
 def test_same_name_same_object_until_the_file_changes(copied: Path, architectures: Path) -> None:
-    host = fresh(copied, architectures)
+    host = tiny.fresh(copied, architectures)
     model = host.load("sdxl")
     assert host.load("sdxl.safetensors") is model
     changed = tiny.random_weights(tiny.DIGITS, seed=5)
@@ -120,7 +109,7 @@ def test_same_name_same_object_until_the_file_changes(copied: Path, architecture
 
 
 def test_a_sidecar_written_later_is_seen_without_a_reload(copied: Path, architectures: Path) -> None:
-    host = fresh(copied, architectures)
+    host = tiny.fresh(copied, architectures)
     model = host.load("sdxl")
     assert model.entry.sampling.prediction == "eps"
     (copied / "sdxl.yaml").write_text("astolfo: {prediction: rf, shift: 3.0}\n")
@@ -129,8 +118,20 @@ def test_a_sidecar_written_later_is_seen_without_a_reload(copied: Path, architec
     assert host.generate([REQUEST])[0].request.sampling == model.entry.sampling
 
 
+def test_a_sidecar_that_cannot_be_read_is_an_error(copied: Path, architectures: Path) -> None:
+    host = tiny.fresh(copied, architectures)
+    (copied / "sdxl.yaml").write_text("astolfo: {prediction: w}\n")
+    with pytest.raises(BadInput, match="prediction"):
+        host.load("sdxl")
+    (copied / "sdxl.yaml").unlink()
+    host.load("sdxl")
+    (copied / "sdxl.yaml").write_text("astolfo: [")
+    with pytest.raises(BadInput):
+        host.load("sdxl")
+
+
 def test_switching_frees_the_old_model(models: Path, architectures: Path) -> None:
-    host = fresh(models, architectures)
+    host = tiny.fresh(models, architectures)
     old = host.load("sdxl")
     tensor = weakref.ref(old.weights()[f"{UNET}out.2.weight"])
     host.load("sd1")
@@ -148,74 +149,6 @@ def test_switching_frees_the_old_model(models: Path, architectures: Path) -> Non
         host.generate([REQUEST])
 
 
-def _broken(folder: Path, kind: str) -> str:
-    weights = tiny.random_weights(tiny.DIGITS)
-    if kind == "missing":
-        del weights[f"{UNET}middle_block.0.in_layers.2.weight"]
-    elif kind == "extra":
-        weights[f"{UNET}input_blocks.1.0.lora.weight"] = torch.zeros(2)
-    elif kind == "shape":
-        weights["first_stage_model.decoder.conv_out.weight"] = torch.zeros(3, 64, 1, 1)
-    elif kind == "width":
-        weights[f"{UNET}time_embed.0.weight"] = torch.zeros(8, 2)
-    elif kind == "integers":
-        weights[f"{UNET}out.2.bias"] = torch.zeros(4, dtype=torch.int32)
-    elif kind == "no vae":
-        weights = {name: value for name, value in weights.items() if not name.startswith("first_stage_model.")}
-    path = tiny.save(folder / "broken.safetensors", weights)
-    if kind == "truncated":
-        path.write_bytes(path.read_bytes()[:-1000])
-    return path.stem
-
-
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("missing", r"missing tensors: .*middle_block\.0\.in_layers\.2\.weight"),
-        ("extra", r"does not have: .*lora\.weight"),
-        ("shape", r"conv_out\.weight.*\[3, 64, 1, 1\].*\[3, 64, 3, 3\]"),
-        ("width", r"time_embed\.0\.weight \[8, 2\]"),
-        ("integers", "int32"),
-        ("no vae", "without a VAE"),
-        ("truncated", "broken"),
-    ],
-)
-def test_a_broken_file_is_refused_and_the_old_model_stays(
-    copied: Path, architectures: Path, kind: str, words: str
-) -> None:
-    host = fresh(copied, architectures)
-    model = host.load("sdxl")
-    before = host.generate([REQUEST])[0].image.tobytes()
-    with pytest.raises(BadInput, match=words):
-        host.load(_broken(copied, kind))
-    assert host.model is model
-    assert host.generate([REQUEST])[0].image.tobytes() == before
-
-
-@pytest.mark.parametrize("crowded", [False, True])
-def test_a_file_that_shrinks_while_it_is_read_leaves_the_old_model(
-    copied: Path, architectures: Path, monkeypatch: pytest.MonkeyPatch, crowded: bool
-) -> None:
-    host = fresh(copied, architectures)
-    before = host.load("sdxl").weights()[f"{UNET}out.2.weight"].clone()
-    path = tiny.save(copied / "second.safetensors", tiny.random_weights(tiny.DIGITS, seed=2))
-    if crowded:
-        monkeypatch.setattr("lib_astolfo.hosts.standalone.host.free_memory", lambda device: 1000)
-    cut: list[int] = []
-
-    def shrink(done: int, total: int, text: str) -> None:
-        if not cut and "second" in text:
-            cut.append(done)
-            with open(path, "r+b") as file:
-                file.truncate(1_000_000)
-
-    with pytest.raises(Failed, match="second"):
-        host.load("second", progress=shrink)
-    assert host.model is not None and host.model.entry.name == "sdxl.safetensors"
-    assert torch.equal(host.model.weights()[f"{UNET}out.2.weight"], before)
-    assert len(host.generate([REQUEST])) == 1
-
-
 def test_foreign_tensors_are_listed_as_ignored(tmp_path: Path, architectures: Path) -> None:
     weights = tiny.random_weights(tiny.DIGITS)
     foreign = {
@@ -226,7 +159,7 @@ def test_foreign_tensors_are_listed_as_ignored(tmp_path: Path, architectures: Pa
         "conditioner.embedders.0.transformer.text_projection.weight": "text encoders",
     }
     tiny.save(tmp_path / "marked.safetensors", weights | {name: torch.zeros(1) for name in foreign})
-    model = fresh(tmp_path, architectures).load("marked")
+    model = tiny.fresh(tmp_path, architectures).load("marked")
     for name, reason in foreign.items():
         assert reason in model.ignored[name]
     assert model.entry.sampling.prediction == "v"
@@ -238,10 +171,10 @@ def test_other_precisions_are_converted(tmp_path: Path, architectures: Path, sto
     weights = {name: value.to(stored) for name, value in tiny.random_weights(tiny.DIGITS).items() if value.ndim != 2}
     whole = {**tiny.random_weights(tiny.DIGITS), **weights}
     tiny.save(tmp_path / "stored.safetensors", whole)
-    live = fresh(tmp_path, architectures).load("stored").weights()
+    live = tiny.fresh(tmp_path, architectures).load("stored").weights()
     assert all(tensor.dtype == torch.float32 for tensor in live.values())
     assert all(torch.equal(live[name], weights[name].float()) for name in weights)
-    half = fresh(tmp_path, architectures, dtype="bf16")
+    half = tiny.fresh(tmp_path, architectures, dtype="bf16")
     model = half.load("stored")
     live = model.weights()
     assert live[f"{UNET}out.2.weight"].dtype == torch.bfloat16

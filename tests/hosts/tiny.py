@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lib_astolfo.checkpoints import writer
+from lib_astolfo.hosts.standalone import StandaloneHost
 from lib_astolfo.hosts.standalone import architecture as architectures
 from lib_astolfo.hosts.standalone.modules import build, parameter_shapes
 from lib_astolfo.hosts.standalone.names import Target, targets
@@ -138,3 +139,8 @@ def save(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] 
     """Write a checkpoint."""
     writer.save(path, tensors, metadata or {})
     return path
+
+
+def fresh(folder: Path, architectures: Path, **options: Any) -> StandaloneHost:
+    """A host of its own on a folder."""
+    return StandaloneHost([folder], folder / "out", device="cpu", architectures=[architectures], **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lib_astolfo.checkpoints.layout import detect
@@ -47,6 +48,13 @@ class Catalogue:
         folder = next(folder for folder in self.folders if path.is_relative_to(folder))
         with self._lock:
             return self._entry(path.relative_to(folder).as_posix(), path)
+
+    def set_hash(self, path: Path, short_hash: str) -> None:
+        """Remember a file's hash until the file changes."""
+        with self._lock:
+            if path in self._known:
+                stamp, entry = self._known[path]
+                self._known[path] = (stamp, replace(entry, short_hash=short_hash))
 
     def _entry(self, name: str, path: Path) -> CheckpointEntry:
         stamp = _stamp(path)

@@ -155,7 +155,9 @@ class _Steps:
     def __call__(self, state: Mapping[str, Any]) -> None:
         if self.progress is not None:
             done = self.done + (state["i"] + 1) * self.pictures
-            self.progress(min(done, self.total), self.total, f"Step {state['i'] + 1} of {self.pictures} pictures")
+            self.progress(
+                min(done, self.total), self.total, f"Step {state['i'] + 1}, pictures drawn at once: {self.pictures}"
+            )
 
 
 def _sample_batch(
@@ -189,7 +191,7 @@ def _conditions(
     all_texts = model.encode_prompts(texts, width=width, height=height)
     encoded.update({text: all_texts[row] for row, text in enumerate(texts)})
     cond = Conditioning.cat([encode(request.prompt) for request in requests])
-    if requests[0].cfg == 1.0:
+    if requests[0].cfg == 1.0 and "CFG++" not in requests[0].sampler:
         return cond, UncondPlan.always(cond)
     negatives = {
         text: model.encode_negatives([text], width=width, height=height)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from lib_astolfo.checkpoints.prediction import identify
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import AstolfoError, BadInput, Failed
 from lib_astolfo.hosts.base import CheckpointEntry, Folders, Picture, PictureRequest, Progress
@@ -97,11 +98,14 @@ class StandaloneHost:
             entry = self._catalogue.entry(path)
             current = self._model
             if current is not None and current.entry.path == path and not current.source.changed():
+                if not entry.family:
+                    identify(current.source)
                 current.entry = replace(entry, short_hash=current.entry.short_hash)
                 return current
             source = CheckpointFile.open(path)
             try:
                 what = plan(source, self._architectures)
+                identify(source, what.layout)
                 self._model = self._swap(entry, source, what, progress)
             except BaseException:
                 source.close()
@@ -144,6 +148,8 @@ class StandaloneHost:
                 raise Failed("no model is loaded; load a checkpoint first")
             if model.entry.short_hash is None:
                 model.entry = replace(model.entry, short_hash=model.source.short_hash)
+                if not model.source.changed():
+                    self._catalogue.set_hash(model.entry.path, model.source.short_hash)
             with threads_for(model.parameters, model.device):
                 return draw(model, requests, progress=progress)
 

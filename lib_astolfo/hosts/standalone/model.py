@@ -55,6 +55,9 @@ class StandaloneModel:
 
     @property
     def native_size(self) -> tuple[int, int]:
+        """SD2's published models are 512 pixels wide where they predict eps, 768 where v."""
+        if self.architecture.name == "sd2" and self.entry.sampling.prediction == "eps":
+            return 512, 512
         return self.architecture.native_size
 
     @property
