@@ -36,6 +36,19 @@ class GridSettings(StudySettings):
             raise BadInput("check", self.check, "a number of pictures from 0 to 10000")
 
 
+def check(settings: GridSettings, workspace: Workspace) -> None:
+    """Refuse what cannot become a grid, before it is queued. Errors: BadInput."""
+    prepare(settings, workspace)
+
+
+def show(result: dict[str, Any]) -> str:
+    """The result for a terminal."""
+    marks = {"found": " * ", "caution": " ! ", "note": " - "}
+    verdict = result["verdict"]
+    lines = [marks[sentence["level"]] + sentence["text"] for sentence in verdict["sentences"]]
+    return "\n".join([result["table"], "", verdict["headline"], *lines])
+
+
 def run(settings: GridSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
     """Draw, score and judge the grid. Files: cells, contact sheet, curves, report and the winner's recipe.
 
@@ -49,7 +62,7 @@ def carry_out(
 ) -> tuple[StudyResult, dict[str, Any]]:
     """Like ``run``; returns the study beside the result. ``facts`` and ``title`` go into the report."""
     from lib_astolfo.search import outcome
-    from lib_astolfo.search.check import check
+    from lib_astolfo.search.check import check as measure_again
     from lib_astolfo.search.report import Extra
     from lib_astolfo.search.verdict import verdict
 
@@ -59,7 +72,7 @@ def carry_out(
     words, before = verdict(result), []
     if settings.check and not result.stopped:
         try:
-            found = check(
+            found = measure_again(
                 result,
                 workspace.host,
                 workspace.live,
@@ -84,7 +97,9 @@ def draw(plan: Plan, workspace: Workspace, task: Task, folder: Path) -> StudyRes
 
     def on_cell(cell: CellResult) -> None:
         publish(folder / cell.picture, folder, task.folder)
-        task.event(cell.cell.label, picture=cell.picture, scores=shown(cell))
+        scores = shown(cell)
+        first = [f"{plan.primary.name} {scores[plan.primary.name]}"] if plan.primary else []
+        task.event(": ".join([cell.cell.label, *first]), picture=cell.picture, scores=scores)
 
     return run_study(
         plan, workspace.host, workspace.live, folder, progress=task.progress, report=task.report, on_cell=on_cell
@@ -100,9 +115,12 @@ def prepare(settings: StudySettings, workspace: Workspace) -> Plan:
     """Check everything that can be checked before the first picture. Errors: BadInput."""
     from lib_astolfo.search.plan import make_plan
 
+    known = scores(workspace, settings.models)
+    if not settings.scores and "near" in known:  # the general ones can be named, but say less here
+        known = digit_scores()
     paths = {slot: workspace.resolve(name) for slot, name in settings.models.items()}
     sampling = natural_sampling(settings, workspace) if paths else None
-    plan = make_plan(settings, scores(workspace, settings.models), sampling=sampling, identity=_identity(paths))
+    plan = make_plan(settings, known, sampling=sampling, identity=_identity(paths))
     _check_sampler(plan)
     return plan
 
@@ -124,22 +142,27 @@ def natural_sampling(settings: StudySettings, workspace: Workspace) -> Any:
 
 
 def scores(workspace: Workspace, models: Mapping[str, str]) -> dict[str, Score]:
-    """The scores that fit the models: the general ones, and before them the digits laboratory's for its models."""
+    """The scores that may be named for these models, and in which order: the digits laboratory's first for its own."""
     from lib_astolfo.search.scores import SCORES
 
-    if not models.get("a") or not _is_digits(workspace.resolve(models["a"])):
-        return dict(SCORES)
-    digits = all_scores()
-    return {**digits, **{name: score for name, score in SCORES.items() if name not in digits and name == "saturation"}}
+    if models.get("a") and _is_digits(workspace.resolve(models["a"])):
+        return all_scores()
+    return dict(SCORES)
 
 
 def all_scores() -> dict[str, Score]:
     """Every score there is, by name; the digits laboratory's win where names are equal."""
-    from lib_astolfo.demo.scores import DIGIT_SCORES
     from lib_astolfo.search.scores import SCORES
 
-    digits = {**DIGIT_SCORES, "frechet": replace(DIGIT_SCORES["frechet"], least=FRECHET_LEAST)}
+    digits = digit_scores()
     return {**digits, **{name: score for name, score in SCORES.items() if name not in digits}}
+
+
+def digit_scores() -> dict[str, Score]:
+    """The digits laboratory's scores, with the number of pictures that the Frechet distance needs."""
+    from lib_astolfo.demo.scores import DIGIT_SCORES
+
+    return {**DIGIT_SCORES, "frechet": replace(DIGIT_SCORES["frechet"], least=FRECHET_LEAST)}
 
 
 def _is_digits(path: Path) -> bool:
@@ -158,8 +181,9 @@ def _identity(paths: Mapping[str, Path]) -> dict[str, str]:
 def _check_sampler(plan: Plan) -> None:
     from lib_astolfo.diffusion.samplers import SAMPLERS
 
+    known = {name.lower() for name in SAMPLERS}
     for name in plan.axes.get("sampler", (plan.settings.sampler,)):
-        if name not in SAMPLERS:
+        if name.lower() not in known:
             raise BadInput("sampler", repr(name), f"one of {', '.join(SAMPLERS)}")
 
 

@@ -126,15 +126,14 @@ def _panel(axes: Axes, curves: Sequence[Curve], score: Score, style: Style) -> N
 def _limit(axes: Axes, curves: Sequence[Curve], score: Score) -> None:
     """Keep the region of the optimum readable where a few far points would take most of the height."""
     means = np.array([value.mean for curve in curves for value in curve.values])
-    errors = np.nan_to_num(np.array([value.error for curve in curves for value in curve.values]))
     if score.limit is not None or score.better not in ("lower", "higher") or means.size < 8:
         return
     losses = score.loss(means)
     low, most, high = losses.min(), float(np.quantile(losses, 0.75)), losses.max()
     if high - low < 2.0 * (most - low) or most <= low:
         return
-    room = 0.08 * (most - low)
-    ends = (low - room - errors.max(), most + room + errors.max())
+    room = 0.3 * (most - low)
+    ends = (low - room, most + room)
     axes.set_ylim(*(ends if score.better == "lower" else (-ends[1], -ends[0])))
 
 
@@ -153,8 +152,10 @@ def _line(axes: Axes, curve: Curve, index: int) -> None:
     axes.plot([best.best], [means[best.index]], marker="o", markersize=11, color="none", markeredgecolor=colour)
     axes.annotate(
         show(round(best.position, 2)),
-        (best.position, 0.985 - 0.09 * index),
+        (best.position, 1.0),
+        xytext=(0, -3 - 11 * index),
         xycoords=("data", "axes fraction"),
+        textcoords="offset points",
         color=colour,
         fontsize=9,
         fontweight="bold",

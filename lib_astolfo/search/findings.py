@@ -1,4 +1,4 @@
-"""What the cells of a study say in numbers: curves over the ratio, uncond against uncond, merge against full strength."""
+"""What the cells of a study say in numbers: curves over the ratio, uncond against uncond, merge against full model."""
 
 from __future__ import annotations
 
@@ -175,8 +175,14 @@ def saturated(result: StudyResult, score: Score) -> bool:
     """Whether a score with a limit is at it in nearly all cells."""
     if score.limit is None or not result.cells:
         return False
-    means = np.array([cell.scores[score.name].mean for cell in result.cells])
-    return bool((np.abs(means - score.limit) <= SATURATED).mean() >= SATURATED_SHARE)
+    return len(at_limit(result, score)) >= SATURATED_SHARE * len(result.cells)
+
+
+def at_limit(result: StudyResult, score: Score) -> list[CellResult]:
+    """The cells in which a score with a limit is as good as at it."""
+    if score.limit is None:
+        return []
+    return [cell for cell in result.cells if abs(cell.scores[score.name].mean - score.limit) <= SATURATED]
 
 
 @dataclass(frozen=True)
@@ -190,11 +196,11 @@ class Disagreement:
 
 
 def disagreements(result: StudyResult, primary: Score) -> list[Disagreement]:
-    """Where another deciding score that is not saturated clearly prefers another ratio under the same other axes."""
+    """Where a score that is better low or high, and not saturated, clearly prefers another ratio, all else equal."""
     mine = curves(result, primary)
     found = []
     for score in result.plan.scores.values():
-        if score.name == primary.name or not score.decides or saturated(result, score):
+        if score is primary or score.better not in ("lower", "higher") or saturated(result, score):
             continue
         for curve, other in zip(mine, curves(result, score), strict=True):
             against = versus(score, curve.best, other.best)

@@ -124,9 +124,9 @@ def _curves(result: StudyResult) -> str:
     return (
         '<section><h2>Scores over the ratio</h2><div class="scroll"><picture>'
         f'<source media="(prefers-color-scheme: dark)" srcset="{dark}"><img alt="curves of the scores over the ratio" '
-        f'src="{light}"></picture></div><p class="note">Bars are one standard error; the noise of the pictures moves all points '
-        "of a curve together, so differences along it are surer than the bars look. Ring: best point measured; band and "
-        "number: the optimum and its 95 % interval. Lines leave the panel far from the optimum.</p></section>"
+        f'src="{light}"></picture></div><p class="note">Bars are one standard error; noise moves all points of a curve '
+        "together, so differences along it are surer than the bars look. Ring: best point measured; "
+        "band and number: optimum and its 95 % interval. Lines leave the panel far from the optimum.</p></section>"
     )
 
 

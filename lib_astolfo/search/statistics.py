@@ -98,7 +98,7 @@ class Optimum:
 
 
 def optimum(xs: Sequence[float], values: Sequence[ScoreValues], score: Score, *, seed: int = 0) -> Optimum:
-    """The optimum of ``values`` over ``xs``, which rise. BadInput for fewer than two, or a score without a better side."""
+    """The optimum of ``values`` over rising ``xs``. BadInput for fewer than two, or a score without a better side."""
     points = np.asarray(xs, dtype=np.float64)
     if len(xs) < 2 or len(xs) != len(values) or (np.diff(points) <= 0).any():
         raise BadInput("optimum", f"{len(xs)} positions, {len(values)} values", "two or more rising positions")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lib_astolfo.search import findings
 from lib_astolfo.search.axes import show
-from lib_astolfo.search.findings import Curve
+from lib_astolfo.search.findings import Confounder, Curve
 from lib_astolfo.search.scores import Score
 from lib_astolfo.search.statistics import Difference
 from lib_astolfo.search.store import CellResult
@@ -124,23 +124,20 @@ def _confounders(result: StudyResult, score: Score) -> Iterator[Sentence]:
         yield Sentence("confounder", "caution", text)
         return
     for found in findings.confounders(result, score):
-        merge, full = found.rival.second, found.rival.first
-        pair = f"{_place(full)} ({_value(full, score)}) against {_place(merge)} ({_value(merge, score)})"
-        if found.present:
-            text = f"At CFG {show(found.cfg)} the best ratio stands in for a lower CFG: the trained model at full strength "
-            text += (
-                f"and a lower CFG is {_as_good(found.rival.difference)}: {pair}, difference {found.rival.difference}."
-            )
-            yield Sentence("confounder", "caution", text)
-        else:
-            text = (
-                f"At CFG {show(found.cfg)} the best merge is more than a lower CFG: it beats the trained model at full "
-            )
-            yield Sentence("confounder", "found", text + f"strength at every lower CFG tried: {pair}.")
+        yield _confounder(found, score)
 
 
-def _as_good(difference: Difference) -> str:
-    return "clearly better" if difference.clear else "as good within the error"
+def _confounder(found: Confounder, score: Score) -> Sentence:
+    merge, full, difference = found.rival.second, found.rival.first, found.rival.difference
+    pair = f"{_place(full)} ({_value(full, score)}) against {_place(merge)} ({_value(merge, score)})"
+    if not found.present:
+        text = f"At CFG {show(found.cfg)} the best merge is more than a lower CFG: it beats the trained model at full "
+        return Sentence("confounder", "found", text + f"strength at every lower CFG tried: {pair}.")
+    as_good = "clearly better" if difference.clear else "as good within the error"
+    text = (
+        f"At CFG {show(found.cfg)} the best ratio only stands in for a lower CFG: the trained model at full strength "
+    )
+    return Sentence("confounder", "caution", text + f"and a lower CFG is {as_good}: {pair}, difference {difference}.")
 
 
 def _optima(result: StudyResult, score: Score) -> Iterator[Sentence]:
@@ -187,9 +184,10 @@ def _unconds(result: StudyResult, score: Score) -> Iterator[Sentence]:
 def _saturation(result: StudyResult) -> Iterator[Sentence]:
     for score in result.plan.scores.values():
         if findings.saturated(result, score):
-            means = [cell.scores[score.name].mean for cell in result.cells]
-            text = f"{score.name} is saturated ({min(means):.2f} to {max(means):.2f} over all cells, and {score.limit:g} is "
-            yield Sentence("saturated", "note", text + "all there is): it says nothing about which cell is best.")
+            near = len(findings.at_limit(result, score))
+            seen = f"within {findings.SATURATED:g} of {score.limit:g} in {near} of {len(result.cells)} cells"
+            text = f"{score.name} is saturated ({seen}): it says nothing about which cell is best."
+            yield Sentence("saturated", "note", text)
 
 
 def _disagreements(result: StudyResult, score: Score) -> Iterator[Sentence]:
