@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,14 +87,27 @@ class Sampler:
         ``model``: a ``Denoiser`` or ``GuidedDenoiser``; ``extra_args`` goes to it. ``callback`` gets k-diffusion's dict
         (x, i, sigma, sigma_hat, denoised) at every step and may raise to end the work.
         """
-        function = OWN.get(self.function) or getattr(sampling_module(), self.function)
+        function, options = self._prepare(x, sigmas, noise)
+        sigmas = sigmas.to(x.device)
+        return function(model, x, sigmas, extra_args=dict(extra_args or {}), callback=callback, disable=True, **options)
+
+    def _prepare(self, x: Tensor, sigmas: Tensor, noise: PictureNoise) -> tuple[Callable[..., Tensor], dict[str, Any]]:
+        """The function to call and its own options."""
+        if self.function in OWN:
+            function = OWN[self.function]
+        elif len(sigmas) == 2 and float(sigmas[1]) == 0.0:
+            return (
+                sampling_module().sample_euler,
+                {},
+            )  # one step to 0 is D for all; k-diffusion's SDE samplers fail there
+        else:
+            function = getattr(sampling_module(), self.function)
         options = dict(self.options)
         if self.noise == "ancestral":
             options["noise_sampler"] = noise.ancestral(x)
         elif self.noise == "brownian":
             options["noise_sampler"] = noise.brownian(x, sigmas)
-        sigmas = sigmas.to(x.device)
-        return function(model, x, sigmas, extra_args=dict(extra_args or {}), callback=callback, disable=True, **options)
+        return function, options
 
 
 SAMPLERS: dict[str, Sampler] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import k_diffusion.sampling as K
 import pytest
 import torch
 from torch import Tensor
@@ -13,12 +12,14 @@ from torch import Tensor
 from lib_astolfo.diffusion import own_samplers
 from lib_astolfo.diffusion.denoiser import Denoiser
 from lib_astolfo.diffusion.guidance import Guidance, GuidedDenoiser
+from lib_astolfo.diffusion.kdiffusion import sampling_module
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.schedule import SCHEDULES
 from lib_astolfo.diffusion.uncond import UncondPlan
 from tests.diffusion.golden_data import entry, names, tensors
 from tests.diffusion.toy import COND, UNCONDS, golden_mean, network
 
+K = sampling_module()
 SAMPLINGS = {
     "eps": Sampling("eps"),
     "v": Sampling("v"),
