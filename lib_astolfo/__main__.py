@@ -106,7 +106,7 @@ def run(given: Arguments) -> dict[str, Any]:
         return serve(values, workspace, mount=mount)
     task = TerminalTask(command.name, workspace.host.folders.outputs)
     with task.interruptible():
-        return command.run(workspace.prepared(command, values), workspace, task)
+        return command.run(workspace.checked(command, values), workspace, task)
 
 
 def main(arguments: Sequence[str]) -> int:

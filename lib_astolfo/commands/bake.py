@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .workspace import Workspace
 
-__all__ = ["BakeSettings", "prepare", "run", "show"]
+__all__ = ["BakeSettings", "check", "run", "show"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class BakeSettings(MergeSettings):
     sidecar: bool = True  # write the yaml beside it
 
 
-def prepare(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
+def check(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
     """The same settings with the recipe by its keys, so that what is queued does not depend on what happens meanwhile.
 
     A job's winner is ``result["winner"]``: a mapping with ``recipe`` and, if they were chosen, ``sampling`` and
@@ -50,7 +50,7 @@ def prepare(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
         options = {**settings.options, "prediction": sampling.to_dict()}
         settings = replace(settings, options=options, sampling=None)
     uncond = readings.read_uncond(settings.uncond)
-    merged = merge.prepare(settings, workspace)
+    merged = merge.check(settings, workspace)
     return replace(settings, output=merged.output, uncond=uncond.to_dict() if uncond is not None else "")
 
 
@@ -89,6 +89,6 @@ def _live_recipe(workspace: Workspace) -> dict[str, Any]:
 
 def run(settings: BakeSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
     """Write the file; like ``merge``, with prediction and uncond written down."""
-    settings = prepare(settings, workspace)
+    settings = check(settings, workspace)
     uncond = readings.read_uncond(settings.uncond)
     return merge.write(settings, workspace, task, uncond=uncond)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from lib_astolfo.diffusion.uncond import Uncond
     from lib_astolfo.jobs import Task
     from lib_astolfo.merging.recipe import Recipe
+    from lib_astolfo.merging.report import Report
 
     from .workspace import Workspace
 
@@ -67,7 +69,7 @@ def output_name(recipe: Recipe, given: str) -> str:
     return "-".join(parts)[:150]
 
 
-def prepare(settings: MergeSettings, workspace: Workspace) -> MergeSettings:
+def check(settings: MergeSettings, workspace: Workspace) -> MergeSettings:
     """Refuse what cannot become a merge; fill in the output's name. Errors: BadInput."""
     recipe = recipe_of(settings)
     resolve_all(recipe, workspace)
@@ -98,7 +100,7 @@ def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: 
     from lib_astolfo.checkpoints.metadata import build
     from lib_astolfo.merging.engine import merge
 
-    settings = prepare(settings, workspace)
+    settings = check(settings, workspace)
     recipe = recipe_of(settings)
     target = checkpoint_target(workspace, settings.output, overwrite=settings.overwrite)
     if settings.sidecar:
@@ -115,7 +117,13 @@ def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: 
     result = {"output": str(target), "name": _name(target, workspace), "recipe": recipe.to_dict()}
     if settings.sidecar:
         result["sidecar"] = _write_sidecar(target, report.sampling, uncond, settings.overwrite)
-    return {**result, "report": report.to_dict(), "summary": report.summary()}
+    task.event(report.summary(), report=report.to_dict())
+    return {**result, "report": _short(report), "summary": report.summary()}
+
+
+def _short(report: Report) -> dict[str, Any]:
+    """The report without the names of what was copied, which are in the job's events: how many, by reason."""
+    return {**report.to_dict(), "copied": dict(Counter(report.copied.values()))}
 
 
 def _name(target: Path, workspace: Workspace) -> str:
@@ -144,5 +152,5 @@ def _write_sidecar(target: Path, sampling: Sampling, uncond: Uncond | None, over
 
 def show(result: dict[str, Any]) -> str:
     """The result for a terminal."""
-    lines = [result["output"], result["summary"], *result["report"]["notes"]]
+    lines = [result["output"], *result["report"]["notes"]]
     return "\n".join([*lines, result["sidecar"]] if "sidecar" in result else lines)

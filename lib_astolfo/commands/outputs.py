@@ -23,8 +23,11 @@ def checkpoint_target(workspace: Workspace, name: str, *, overwrite: bool = Fals
     from lib_astolfo.checkpoints.files import check_target
     from lib_astolfo.hosts.standalone.paths import check_name, is_inside
 
-    if not name.strip():
+    name = name.strip()
+    if not name:
         raise BadInput("output", "nothing", "the name of the file to write")
+    if name.rpartition("/")[2].startswith("."):
+        raise BadInput("output", repr(name), "a name that does not start with a dot: hosts do not list those")
     if name.lower().endswith(PICKLES):
         raise BadInput("output", repr(name), f"a name that ends with {SUFFIX}: pickles are not written")
     if not name.lower().endswith(SUFFIX):

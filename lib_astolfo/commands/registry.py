@@ -13,8 +13,9 @@ class Command:
     """A command lives in ``module``, which is imported only when it is used.
 
     The module holds a settings dataclass (named by ``settings_name``) and ``run(settings, workspace, task) -> dict``
-    whose result is JSON; optionally ``prepare(settings, workspace) -> settings``, which refuses bad input before a job
-    is queued, and ``show(result) -> str``, the result for a terminal. Its top level imports neither torch nor numpy.
+    whose result is JSON. Optionally ``check(settings, workspace) -> settings | None`` refuses bad input before a job is
+    queued and may return completed settings; ``show(result) -> str`` is the result for a terminal. Its top level
+    imports neither torch nor numpy.
     ``background`` commands are also the kinds of jobs and have a POST route.
     """
 
@@ -35,7 +36,7 @@ class Command:
         return import_module(self.module).run
 
     def attribute(self, name: str) -> Any:
-        """``prepare`` or ``show`` of the module, None if it has none."""
+        """``check`` or ``show`` of the module, None if it has none."""
         return getattr(import_module(self.module), name, None)
 
 

@@ -61,13 +61,14 @@ class Workspace:
         if kind not in BACKGROUND:
             raise BadInput("kind", repr(kind), "one of " + ", ".join(BACKGROUND))
         command = BACKGROUND[kind]
-        given = self.prepared(command, settings.from_dict(command.settings, values))
+        given = self.checked(command, settings.from_dict(command.settings, values))
         return self.jobs.submit(kind, settings.to_dict(given))
 
-    def prepared(self, command: Command, given: Any) -> Any:
+    def checked(self, command: Command, given: Any) -> Any:
         """Settings checked against what is there, and completed. Errors: BadInput."""
-        prepare: Callable[[Any, Workspace], Any] | None = command.attribute("prepare")
-        return given if prepare is None else prepare(given, self)
+        check: Callable[[Any, Workspace], Any] | None = command.attribute("check")
+        completed = None if check is None else check(given, self)
+        return given if completed is None else completed
 
     def resolve(self, name: str) -> Path:
         """An existing checkpoint by name. Errors: BadInput."""
