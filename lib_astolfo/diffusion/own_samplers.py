@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import BadInput
+from .guidance import cfgpp_step
+
 Callback = Callable[[dict[str, Any]], None]
 NoiseSampler = Callable[[Tensor, Tensor], Tensor]
 FIRST_FLOW_SIGMA = 0.9999  # in place of 1, where log-SNR is infinite
@@ -34,9 +37,12 @@ def sample_euler_cfgpp(
     model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any] | None = None,
     callback: Callback | None = None, disable: bool | None = None,
 ) -> Tensor:  # fmt: skip
-    """Euler with CFG++ (Chung et al. 2024, arXiv:2406.08070). ``model``: a GuidedDenoiser with a scale from 0 to 1."""
-    from .guidance import cfgpp_step
+    """Euler with CFG++ (Chung et al. 2024, arXiv:2406.08070). ``model``: a GuidedDenoiser with a scale from 0 to 1.
 
+    Raises BadInput above 2: these scales are not those of CFG (A1111 divides its CFG scale by 12.5 here).
+    """
+    if not 0.0 <= model.guidance.scale <= 2.0:
+        raise BadInput("CFG scale", model.guidance.scale, "a number from 0 to 1 with CFG++ samplers (2 at most)")
     native = bool(model.denoiser.levels.flow and model.denoiser.native)
     for i in range(len(sigmas) - 1):
         sigma = sigmas[i]

@@ -25,9 +25,9 @@ ARGS = {"cond": COND, "uncond": UncondPlan.always(NULL)}
 SHAPE = (4, 4, 4)
 
 
-def model(sampling: Sampling) -> GuidedDenoiser:
+def model(sampling: Sampling, scale: float = 1.5) -> GuidedDenoiser:
     answer = network(sampling, lambda cond: cond.crossattn[:, 0, 0].reshape(-1, 1, 1, 1))
-    return GuidedDenoiser(Denoiser(answer, sampling), Guidance(3.0))
+    return GuidedDenoiser(Denoiser(answer, sampling), Guidance(scale))
 
 
 def draw(name: str, seeds: list[int], sampling: Sampling) -> torch.Tensor:
@@ -95,6 +95,13 @@ def test_one_step_works(name: str) -> None:
     sigmas = SAMPLERS[name].sigmas(guided.denoiser, 1, "simple")
     made = SAMPLERS[name].sample(guided, noise.draw() * sigmas[0], sigmas, noise=noise, extra_args=ARGS)
     assert bool(made.isfinite().all())
+
+
+def test_cfgpp_refuses_the_scales_of_cfg() -> None:
+    guided, noise = model(Sampling("v"), 7.0), PictureNoise([1], SHAPE)
+    with pytest.raises(BadInput, match="CFG\\+\\+"):
+        sigmas = SAMPLERS["Euler CFG++"].sigmas(guided.denoiser, 4)
+        SAMPLERS["Euler CFG++"].sample(guided, noise.draw(), sigmas, noise=noise, extra_args=ARGS)
 
 
 def python(code: str) -> str:

@@ -28,11 +28,7 @@ RTOL = {"betas": 1e-12, "alphas_cumprod": 1e-6, "alphas_cumprod_ztsnr": 1e-5}
 def test_table(name: str) -> None:
     made, reference = MADE[name]().double(), tensors(name)["full"].double()
     rtol = RTOL.get(name, 1e-6 if name.startswith("rf_") else 2e-5)
-    if name != "alphas_cumprod_ztsnr":
-        torch.testing.assert_close(made, reference, rtol=rtol, atol=0)
-        return
-    torch.testing.assert_close(made[:-3], reference[:-3], rtol=2e-4, atol=0)  # A1111's float32 cancels near 0
-    torch.testing.assert_close(made, reference, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(made, reference, rtol=rtol, atol=0)
 
 
 def test_ztsnr_sigma_max() -> None:
