@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,8 +60,10 @@ def test_every_tensor_is_aligned(tmp_path: Path, tensors: dict[str, torch.Tensor
 
 @pytest.mark.parametrize("windows", [False, True])
 def test_threads_write_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows: bool) -> None:
-    if windows:
+    if windows:  # without pwrite, and with a thread that loses its turn between seek and write
+        seek = os.lseek
         monkeypatch.delattr(os, "pwrite", raising=False)
+        monkeypatch.setattr(os, "lseek", lambda *arguments: (seek(*arguments), time.sleep(1e-5))[0])
     values = torch.randn(100_000)
     with StreamingWriter(tmp_path / "a.safetensors", [("a", values.dtype, values.shape)]) as writer:
         begin = writer.begin("a")
@@ -116,7 +119,7 @@ def test_the_name_appears_only_at_the_end(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_without_consent(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save(path, {"a": torch.zeros(3)})
-    with pytest.raises(BadInput, match="overwrite"):
+    with pytest.raises(BadInput, match="a file of that name"):
         save(path, {"a": torch.ones(3)})
     save(path, {"a": torch.ones(3)}, overwrite=True)
     with CheckpointFile.open(path) as file:
@@ -254,6 +257,16 @@ def test_kill_leaves_a_part_that_the_next_writer_removes(tmp_path: Path) -> None
     assert part in os.listdir(tmp_path)
     save(path, {"a": torch.ones(2)})
     assert sorted(os.listdir(tmp_path)) == ["my model ΣΙΗ.safetensors", "my model.safetensors"]
+
+
+@pytest.mark.parametrize("other", ["b", "a.v2", "aa", "ä", ""])
+def test_only_leftovers_of_the_own_name_are_removed(tmp_path: Path, other: str) -> None:
+    own = tmp_path / f"{files.part_prefix('a.safetensors')}77-00{files.PART}"
+    foreign = tmp_path / f"{files.part_prefix(f'{other}.safetensors')}77-00{files.PART}"
+    own.write_bytes(b"half")
+    foreign.write_bytes(b"half")
+    save(tmp_path / "a.safetensors", {"a": torch.zeros(1)})
+    assert sorted(os.listdir(tmp_path)) == sorted(["a.safetensors", foreign.name])
 
 
 def test_two_writers_of_one_name_do_not_disturb_each_other(tmp_path: Path) -> None:
