@@ -1,5 +1,5 @@
-// The Astolfo tab's browser side: the strip with the running job, what jobs made, the live redraw,
-// block ratios as bars, errors at the field they concern.
+// The Astolfo tab's browser side: the strip with the running job, what jobs made, the live redraw, block ratios as
+// bars, errors at the field they concern. It holds no state that a reload would lose.
 // Without import and export: a WebUI loads this file as a plain script, the standalone page as a module.
 (() => {
   "use strict";
@@ -12,13 +12,10 @@
   const one = (selector, from) => (from || root()).querySelector(selector);
   const all = (selector, from) => Array.from((from || root()).querySelectorAll(selector));
 
-  /** An element; text becomes text nodes, so nothing from a job is ever read as HTML. */
+  /** An element; text becomes text nodes, so nothing that came from a job is ever read as HTML. */
   function make(tag, attributes, ...children) {
     const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes || {})) {
-      if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-      else if (value !== false && value != null) element.setAttribute(name, value === true ? "" : value);
-    }
+    for (const [name, value] of Object.entries(attributes || {})) element.setAttribute(name, value);
     element.append(...children.filter((child) => child != null && child !== ""));
     return element;
   }
@@ -29,45 +26,34 @@
     return answer.json();
   }
 
-  // ---- words ----------------------------------------------------------------------------------------------------
+  const jobPath = (job) => `jobs/${encodeURIComponent(job.id)}`;
+  const list = (answer, name) => (Array.isArray(answer) ? answer : answer[name]);
+  const number = (value) => String(Number.isInteger(value) ? value : Number(value.toPrecision(4)));
 
   function duration(seconds) {
     const s = Math.max(0, Math.round(seconds));
     if (s < 60) return `${s} s`;
-    if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
-    return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+    return s < 3600 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   }
 
-  const number = (value) => (Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4))));
-  const share = (progress) => (progress.total > 0 ? Math.min(1, progress.done / progress.total) : 0);
-
-  function state(job) {
-    if (job.asked && !["done", "failed", "stopped"].includes(job.state)) return `${job.state}, ${job.asked} asked`;
-    return job.state;
-  }
-
-  // ---- the strip ------------------------------------------------------------------------------------------------
+  // ---- the strip with the running job ----
 
   const ACTIONS = {
-    pause: ["running"], resume: ["paused"], stop: ["queued", "running", "paused"],
-    cancel: ["queued", "running", "paused", "stopping"],
-  };
-  const HELP = {
-    pause: "Wait after the unit at hand", resume: "Go on", stop: "End early and keep what is made",
-    cancel: "End and delete what this job made",
+    pause: { states: ["running"], help: "Wait after the unit at hand" },
+    resume: { states: ["paused"], help: "Go on" },
+    stop: { states: ["queued", "running", "paused"], help: "End early and keep what is made" },
+    cancel: { states: BUSY, help: "End and delete what this job made" },
   };
 
   function buildStrip(place) {
-    const strip = {
-      place, job: null,
-      name: make("strong"), text: make("span", { class: "astolfo-strip-text" }),
-      bar: make("div", { class: "astolfo-bar-done" }), left: make("span", { class: "astolfo-strip-left" }),
-      buttons: {},
-    };
-    strip.rail = make("div", { class: "astolfo-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, strip.bar);
+    const strip = { job: null, buttons: {}, name: make("strong"), text: make("span", { class: "astolfo-strip-text" }) };
+    strip.done = make("div", { class: "astolfo-bar-done" });
+    strip.rail = make("div", { class: "astolfo-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, strip.done);
+    strip.left = make("span", { class: "astolfo-strip-left" });
     const box = make("span", { class: "astolfo-strip-buttons" });
-    for (const action of Object.keys(ACTIONS)) {
-      strip.buttons[action] = make("button", { type: "button", title: HELP[action], onclick: () => act(strip, action) }, action);
+    for (const [action, { help }] of Object.entries(ACTIONS)) {
+      strip.buttons[action] = make("button", { type: "button", title: help }, action);
+      strip.buttons[action].addEventListener("click", () => act(strip, action));
       box.append(strip.buttons[action]);
     }
     place.replaceChildren(strip.name, strip.text, strip.rail, strip.left, box);
@@ -75,13 +61,12 @@
   }
 
   async function act(strip, action) {
-    if (!strip.job) return;
     try {
-      await ask(`jobs/${encodeURIComponent(strip.job.id)}/${action}`, "POST");
+      if (strip.job) await ask(`${jobPath(strip.job)}/${action}`, "POST");
+      wake();
     } catch (error) {
       strip.text.textContent = `${action} did not work: ${error.message}`;
     }
-    wake();
   }
 
   function showStrip(jobs) {
@@ -89,229 +74,229 @@
     if (!place) return;
     const strip = place.astolfoStrip || buildStrip(place);
     const busy = jobs.filter((job) => BUSY.includes(job.state));
-    const job = busy.find((entry) => entry.state !== "queued") || busy[busy.length - 1] || jobs[0];
-    strip.job = job || null;
-    const running = busy.length > 0;
+    const job = busy.find((entry) => entry.state !== "queued") || busy[busy.length - 1] || jobs[0] || null;
+    strip.job = job;
     place.dataset.state = job ? job.state : "idle";
-    strip.rail.hidden = !running;
-    for (const [action, states] of Object.entries(ACTIONS)) strip.buttons[action].hidden = !running || !states.includes(job.state);
-    strip.name.textContent = !job ? "No job yet" : running ? `${job.kind}: ${state(job)}` : `Last job, ${job.kind}: ${job.state}`;
-    strip.text.textContent = job ? job.error || (running ? job.progress.text : "") : "";
+    strip.rail.hidden = !busy.length;
+    for (const [action, { states }] of Object.entries(ACTIONS)) strip.buttons[action].hidden = !job || !states.includes(job.state);
+    strip.name.textContent = !job ? "No job yet" : busy.length ? `${job.kind}: ${stateOf(job)}` : `Last job, ${job.kind}: ${job.state}`;
+    strip.text.textContent = job ? job.error || (busy.length ? job.progress.text : "") : "";
     strip.left.textContent = "";
-    if (!running) return;
-    const percent = Math.round(100 * share(job.progress));
-    strip.bar.style.width = `${percent}%`;
+    if (!busy.length) return;
+    const { done, total, seconds_left: left } = job.progress;
+    const percent = total > 0 ? Math.min(100, Math.floor((100 * done) / total)) : 0;
+    strip.done.style.width = `${percent}%`;
     strip.rail.setAttribute("aria-valuenow", percent);
-    const left = job.progress.seconds_left, words = [job.progress.total ? `${percent} %` : ""];
-    if (left != null) words.push(`${duration(left)} left`);
-    if (busy.length > 1) words.push(`${busy.length - 1} waiting`);
+    const words = [total > 0 && `${percent} %`, left != null && `${duration(left)} left`, busy.length > 1 && `${busy.length - 1} waiting`];
     strip.left.textContent = words.filter(Boolean).join(" · ");
   }
 
-  // ---- what jobs made -------------------------------------------------------------------------------------------
+  const stateOf = (job) => (job.asked && BUSY.includes(job.state) ? `${job.state}, ${job.asked} asked` : job.state);
 
-  const address = (job, name) => `${API}jobs/${encodeURIComponent(job.id)}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
-  const isPicture = (name) => /\.(png|jpe?g|webp|svg)$/i.test(name);
+  // ---- what jobs made ----
 
-  function card(view, job) {
-    const head = make("p", { class: "astolfo-job-state", "data-state": job.state },
-      `${job.kind} ${state(job)}`, job.progress.text && BUSY.includes(job.state) ? ` · ${job.progress.text}` : "");
-    const parts = [head];
-    if (job.error) parts.push(make("p", { class: "astolfo-error", role: "alert" }, job.error));
-    if (job.result) parts.push(...resultParts(job.result));
-    view.head.replaceChildren(...parts);
+  const HIDDEN = ["recipe", "sampling", "uncond", "cells", "optima", "files", "table", "winner", "verdict", "primary", "name", "stopped"];
+  const WORDS = { copied: "not merged", left_out: "left out", non_finite: "not finite", bytes: "size", seconds: "time" };
+  const isPicture = (name) => /\.(png|jpe?g|webp)$/i.test(name);
+  const address = (job, name) => `${API}${jobPath(job)}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
+
+  function plain(value, name) {
+    if (typeof value !== "number") return String(value);
+    if (name === "seconds") return value < 10 ? `${number(value)} s` : duration(value);
+    return name === "bytes" ? `${number(value / 1e6)} MB` : number(value);
   }
 
-  /** A result as a table of its plain values; lists (keys that were not merged, notes) fold away behind their length. */
-  function resultParts(result) {
-    const rows = [], folded = [];
-    for (const [name, value] of Object.entries(result)) {
-      const words = name.replaceAll("_", " ");
-      if (Array.isArray(value) && value.length && value.every((entry) => typeof entry !== "object")) {
-        folded.push(make("details", {}, make("summary", {}, `${words}: ${value.length}`),
-          make("ul", {}, ...value.slice(0, 500).map((entry) => make("li", {}, String(entry))))));
-      } else if (value !== null && typeof value === "object") {
-        const inner = Object.entries(value).filter(([, entry]) => entry === null || typeof entry !== "object");
-        if (inner.length) rows.push([words, inner.map(([key, entry]) => `${key} ${plain(entry)}`).join(", ")]);
-      } else if (value !== null && value !== "") rows.push([words, plain(value)]);
-    }
-    const table = make("table", {}, ...rows.map(([key, value]) => make("tr", {}, make("th", {}, key), make("td", {}, value))));
-    return rows.length ? [table, ...folded] : folded;
+  function showWords(view, job) {
+    const busy = BUSY.includes(job.state), words = `${job.kind} ${stateOf(job)}`, { verdict } = job.result || {};
+    const head = [make("p", { class: "astolfo-job-state" }, busy && job.progress.text ? `${words} · ${job.progress.text}` : words)];
+    if (job.error) head.push(make("p", { class: "astolfo-error", role: "alert" }, job.error));
+    if (verdict) head.push(make("p", { class: "astolfo-headline" }, verdict.headline));
+    view.head.replaceChildren(...head);
+    const found = verdict ? verdict.sentences.map(({ level, text }) => make("li", { "data-level": level }, text)) : [];
+    view.words.replaceChildren(...(found.length ? [make("ul", { class: "astolfo-verdict" }, ...found)] : []), ...resultTable(job.result || {}));
   }
 
-  const plain = (value) => (typeof value === "number" ? number(value) : String(value));
+  /** A result's plain values as a table; mappings of counts and lists in one row each, long lists folded away. */
+  function resultTable(result) {
+    const rows = [];
+    const row = (name, ...value) => rows.push(make("tr", {}, make("th", {}, WORDS[name] || name.replaceAll("_", " ")), make("td", {}, ...value)));
+    const walk = (value, name) => {
+      if (value === null || value === "" || HIDDEN.includes(name)) return;
+      if (typeof value !== "object") return row(name, plain(value, name));
+      if (!Array.isArray(value) && !(name in WORDS)) return Object.entries(value).forEach(([key, entry]) => walk(entry, key));
+      const lines = Array.isArray(value) ? value.map(String) : Object.entries(value).map((pair) => pair.join(": "));
+      if (lines.length > 6) row(name, make("details", {}, make("summary", {}, lines.length), make("ul", {}, ...lines.slice(0, 1000).map((line) => make("li", {}, line)))));
+      else if (lines.length) row(name, lines.join("; "));
+    };
+    walk(result, "result");
+    return rows.length ? [make("table", {}, make("tbody", {}, ...rows))] : [];
+  }
 
-  function gallery(view, job) {
-    const fresh = job.files.filter((name) => isPicture(name) && !view.shown.has(name));
-    for (const name of fresh) {
+  function showFiles(view, job) {
+    for (const name of job.files.filter((file) => isPicture(file) && !view.shown.has(file))) {
       view.shown.add(name);
-      const link = make("a", { href: address(job, name), target: "_blank", title: name }, make("img", { src: address(job, name), alt: name, loading: "lazy" }));
-      const wide = !name.includes("/");
-      (wide ? view.sheets : view.cells).append(make("figure", { "data-file": name }, link, make("figcaption", {}, name.split("/").pop().replace(/\.\w+$/, ""))));
+      const picture = make("img", { src: address(job, name), alt: name, loading: "lazy" }), known = view.told[name];
+      const caption = make("figcaption", {}, known ? known.text : name.split("/").pop().replace(/\.\w+$/, ""));
+      const scores = known ? Object.entries(known.data.scores || {}).map((pair) => pair.join(" ")) : [];
+      const more = scores.filter((score) => !known.text.includes(score));
+      if (more.length) caption.append(make("small", { title: scores.join("\n") }, more[0]));
+      const figure = make("figure", { "data-file": name }, make("a", { href: address(job, name), target: "_blank" }, picture), caption);
+      (name.includes("/") ? view.cells : view.sheets).append(figure);
     }
-    const pages = job.files.filter((name) => /\.(html|csv|jsonl?|ya?ml|safetensors)$/i.test(name));
-    view.links.replaceChildren(...pages.map((name) => make("a", { href: address(job, name), target: "_blank" }, name)));
+    const others = job.files.filter((name) => /\.(html|ya?ml|csv|safetensors)$/i.test(name));
+    view.links.replaceChildren(...others.map((name) => make("a", { href: address(job, name), target: "_blank" }, name)));
   }
 
   async function showView(place) {
     const id = place.dataset.job;
-    if (!id) return;
     let view = place.astolfoView;
     if (!view || view.id !== id) {
-      view = place.astolfoView = { id, over: false, shown: new Set() };
-      for (const part of ["head", "links", "sheets", "cells"]) view[part] = make("div", { class: `astolfo-${part}` });
-      place.replaceChildren(view.head, view.links, view.sheets, view.cells);
+      view = place.astolfoView = { id, over: false, last: 0, shown: new Set(), told: {} };
+      for (const part of ["head", "sheets", "words", "links", "cells"]) view[part] = make("div", { class: `astolfo-${part}` });
+      place.replaceChildren(view.head, view.sheets, view.words, view.links, view.cells);
     }
     if (view.over) return;
-    const job = await ask(`jobs/${encodeURIComponent(id)}`);
-    card(view, job);
-    gallery(view, job);
+    const job = await ask(jobPath(view));
+    for (const event of list(await ask(`${jobPath(view)}/events?after=${view.last}`), "events")) {
+      view.last = event.number;
+      if (event.data && event.data.picture) view.told[event.data.picture] = event;
+    }
+    showWords(view, job);
+    showFiles(view, job);
     view.over = !BUSY.includes(job.state);
+    if (view.over) all("img", view.sheets).forEach((sheet) => { sheet.src += "?whole"; }); // drawn anew at the end
   }
 
-  // ---- polling --------------------------------------------------------------------------------------------------
+  // ---- polling: gently, and not at all in a hidden page ----
 
-  let timer = 0, asking = false;
+  let timer = 0, asking = false, hurry = false;
 
   async function poll() {
     clearTimeout(timer);
     if (document.hidden || asking) return;
     asking = true;
+    hurry = false;
     let busy = false;
     try {
-      const answer = await ask("jobs?limit=20");
-      const jobs = Array.isArray(answer) ? answer : answer.jobs;
+      const jobs = list(await ask("jobs?limit=20"), "jobs");
       busy = jobs.some((job) => BUSY.includes(job.state));
       showStrip(jobs);
       for (const place of all(".astolfo-job[data-job]")) await showView(place);
     } catch (error) {
+      showStrip([]);
       const place = one(".astolfo-strip");
-      if (place && place.astolfoStrip) place.astolfoStrip.text.textContent = `The server does not answer (${error.message})`;
+      if (place) place.astolfoStrip.name.textContent = `The server does not answer (${error.message})`;
     }
     asking = false;
     watchErrors();
     showBars();
-    timer = setTimeout(poll, busy ? BUSY_WAIT : IDLE_WAIT);
+    timer = setTimeout(poll, hurry ? 0 : busy ? BUSY_WAIT : IDLE_WAIT);
   }
 
   function wake() {
+    hurry = true;
     clearTimeout(timer);
     timer = setTimeout(poll, 100);
   }
 
-  // ---- the live redraw: one drawing at a time, the newest wish after it ----------------------------------------------
+  // ---- the live redraw: one drawing at a time, and after it the newest wish ----
 
-  let drawing = 0, wished = 0;
+  let drawingSince = 0, wished = false, redrawTimer = 0;
 
   function redraw() {
-    clearTimeout(wished);
-    wished = setTimeout(() => {
-      wished = 0;
-      if (drawing && Date.now() - drawing < REDRAW_LIMIT) return (wished = -1);
+    clearTimeout(redrawTimer);
+    redrawTimer = setTimeout(() => {
+      wished = Date.now() - drawingSince < REDRAW_LIMIT;
       const place = one("#astolfo_lab_draw");
-      const button = place && (place.tagName === "BUTTON" ? place : one("button", place));
-      if (button) button.click();
+      if (!wished && place) (place.tagName === "BUTTON" ? place : one("button", place)).click();
     }, REDRAW_WAIT);
   }
 
-  function drawingStarts() {
-    drawing = Date.now();
-    all(".astolfo-pictures").forEach((place) => place.classList.add("astolfo-pending"));
+  function drawing(since) {
+    drawingSince = since;
+    all(".astolfo-pictures").forEach((place) => place.classList.toggle("astolfo-pending", since > 0));
+    if (!since && wished) redraw();
   }
 
-  function drawingEnds() {
-    drawing = 0;
-    all(".astolfo-pictures").forEach((place) => place.classList.remove("astolfo-pending"));
-    if (wished === -1) redraw();
-  }
+  // ---- block ratios as bars, in step with the numbers in their text field ----
 
-  // ---- block ratios as bars, in step with the numbers in their text field ----------------------------------------------
-
-  const numbers = (text) => text.split(/[\s,;]+/).filter(Boolean).map(Number);
+  const clamp = (value) => Math.min(1, Math.max(0, value));
 
   function showBars() {
     for (const place of all("[data-blocks]")) {
       const field = one(`#${place.dataset.target} textarea, #${place.dataset.target} input`);
       if (!field) continue;
-      if (!place.astolfoBars) buildBars(place, field);
-      const given = numbers(field.value), names = place.astolfoNames;
-      const right = given.length === names.length && given.every(Number.isFinite);
+      const bars = place.astolfoBars || buildBars(place, field);
+      const given = field.value.split(/[\s,;]+/).filter(Boolean).map(Number);
+      const right = given.length === bars.length && given.every(Number.isFinite);
+      const ratio = Number((one(`#${place.dataset.ratio} input`) || {}).value || 0);
       place.classList.toggle("astolfo-unset", !right);
-      place.astolfoBars.forEach((bar, index) => setBar(bar, right ? given[index] : ratioOf(place)));
+      bars.forEach((bar, index) => setBar(bar, right ? given[index] : ratio));
     }
-  }
-
-  function ratioOf(place) {
-    const field = one(`#${place.dataset.ratio} input`);
-    return field && field.value !== "" ? Number(field.value) : 0;
   }
 
   function setBar(bar, value) {
     bar.astolfoValue = value;
-    bar.firstChild.style.height = `${100 * Math.min(1, Math.max(0, value))}%`;
+    bar.firstChild.style.height = `${100 * clamp(value)}%`;
     bar.setAttribute("aria-valuenow", value);
-    bar.title = `${bar.astolfoName} ${number(value)}`;
+    bar.title = `${bar.getAttribute("aria-label")} ${number(value)}`;
   }
 
   function buildBars(place, field) {
-    place.astolfoNames = JSON.parse(place.dataset.blocks);
-    const write = () => {
-      field.value = place.astolfoBars.map((bar) => number(bar.astolfoValue)).join(", ");
+    const bars = JSON.parse(place.dataset.blocks).map((name) =>
+      make("div", { class: "astolfo-block", role: "slider", tabindex: 0, "aria-label": name, "aria-valuemin": 0, "aria-valuemax": 1 }, make("div")));
+    const put = (bar, value) => {
+      setBar(bar, Math.round(100 * clamp(value)) / 100);
+      field.value = bars.map((entry) => number(entry.astolfoValue)).join(", ");
       field.dispatchEvent(new Event("input", { bubbles: true }));
       place.classList.remove("astolfo-unset");
     };
+    const rail = make("div", { class: "astolfo-blocks" }, ...bars.map((bar) => make("div", {}, bar, make("small", {}, bar.getAttribute("aria-label")))));
     const pull = (event) => {
-      const column = place.astolfoBars.find((bar) => event.clientX < bar.getBoundingClientRect().right) || place.astolfoBars[place.astolfoBars.length - 1];
-      const box = column.getBoundingClientRect();
-      setBar(column, Math.round(100 * Math.min(1, Math.max(0, 1 - (event.clientY - box.top) / box.height))) / 100);
-      write();
+      const bar = bars.find((entry) => event.clientX < entry.getBoundingClientRect().right) || bars[bars.length - 1];
+      const box = bar.getBoundingClientRect();
+      put(bar, 1 - (event.clientY - box.top) / box.height);
     };
-    place.astolfoBars = place.astolfoNames.map((name) => {
-      const bar = make("div", { class: "astolfo-block", role: "slider", tabindex: 0, "aria-label": name, "aria-valuemin": 0, "aria-valuemax": 1 }, make("div", {}));
-      bar.astolfoName = name;
-      bar.addEventListener("keydown", (event) => {
-        const step = { ArrowUp: 0.05, ArrowDown: -0.05 }[event.key];
-        if (!step) return;
-        event.preventDefault();
-        setBar(bar, Math.round(100 * Math.min(1, Math.max(0, bar.astolfoValue + step))) / 100);
-        write();
-      });
-      return bar;
-    });
-    const rail = make("div", { class: "astolfo-blocks" }, ...place.astolfoBars.map((bar) => make("div", {}, bar, make("small", {}, bar.astolfoName))));
-    rail.addEventListener("pointerdown", (event) => { rail.setPointerCapture(event.pointerId); pull(event); event.preventDefault(); });
+    rail.addEventListener("pointerdown", (event) => { event.preventDefault(); rail.setPointerCapture(event.pointerId); pull(event); });
     rail.addEventListener("pointermove", (event) => { if (rail.hasPointerCapture(event.pointerId)) pull(event); });
+    rail.addEventListener("keydown", (event) => {
+      const step = { ArrowUp: 0.05, ArrowDown: -0.05 }[event.key], bar = event.target;
+      if (step && bars.includes(bar)) { event.preventDefault(); put(bar, bar.astolfoValue + step); }
+    });
     place.replaceChildren(rail);
+    return (place.astolfoBars = bars);
   }
 
-  // ---- errors at the field they concern ---------------------------------------------------------------------------
+  // ---- errors at the field they concern ----
 
   function watchErrors() {
     for (const line of all(".astolfo-errors")) {
-      if (line.astolfoWatched || line.parentElement.closest(".astolfo-errors")) continue; // gradio 3 puts the class on twice
-      line.astolfoWatched = true;
-      new MutationObserver(() => placeErrors(line)).observe(line, { childList: true, subtree: true, characterData: true });
-      placeErrors(line);
+      if (line.astolfoMoved || line.parentElement.closest(".astolfo-errors")) continue; // gradio 3 puts the class on twice
+      line.astolfoMoved = [];
+      new MutationObserver(() => moveErrors(line)).observe(line, { childList: true, subtree: true });
+      moveErrors(line);
     }
   }
 
-  function placeErrors(line) {
-    for (const old of line.astolfoPlaced || []) { old.parentElement && old.parentElement.classList.remove("astolfo-bad"); old.remove(); }
-    line.astolfoPlaced = [];
+  function moveErrors(line) {
+    for (const old of line.astolfoMoved.splice(0)) { old.parentElement?.classList.remove("astolfo-bad"); old.remove(); }
     for (const error of all("[data-field]", line)) {
       const field = error.dataset.field && one(`#${CSS.escape(error.dataset.field)}`);
-      if (!field || !field.offsetParent) continue;
-      const copy = make("p", { class: "astolfo-error", role: "alert" }, error.lastChild.textContent);
+      if (!field || !field.offsetParent) continue; // not to be seen: it stays in the panel's own line
+      const copy = make("p", { class: "astolfo-error", role: "alert" }, one("span", error).textContent);
       field.append(copy);
       field.classList.add("astolfo-bad");
       error.classList.add("astolfo-moved");
-      line.astolfoPlaced.push(copy);
-      if (line.astolfoPlaced.length === 1) field.scrollIntoView({ block: "nearest" });
+      line.astolfoMoved.push(copy);
+      field.scrollIntoView({ block: "nearest" });
     }
   }
 
-  window.astolfoTab = { redraw, drawingEnds, wake, showBars };
-  document.addEventListener("click", (event) => { if (event.target.closest && event.target.closest("#astolfo_lab_draw")) drawingStarts(); }, true);
+  window.astolfoTab = { redraw, drawingEnds: () => drawing(0), wake, showBars };
+  document.addEventListener("click", ({ target }) => {
+    if (target.closest?.("#astolfo_lab_draw")) drawing(Date.now());
+    if (target.closest?.("[id$=_blocks_panel]")) setTimeout(showBars, 300); // newer gradio makes its inside when it opens
+  }, true);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) wake(); });
   poll();
   if (one(".astolfo-pictures[data-draw]")) redraw();

@@ -62,12 +62,12 @@ def not_auto(value: Any) -> Any:
 def model_fields(form: Form, workspace: Workspace, slots: Sequence[tuple[str, str, str]]) -> list[Any]:
     """A searchable list of checkpoints per (slot, label, help), a line about each choice, and one refresh button.
 
-    Returns the lists. Slots take the first, second, … checkpoint that there is.
+    Returns the lists. The slots take the first and the second checkpoint in turn.
     """
     found = names(workspace)
     lists = []
     for index, (slot, label, help) in enumerate(slots):
-        value = found[min(index, len(found) - 1)] if found else None
+        value = found[index % min(2, len(found))] if found else None
         with gr.Column(visible=form.starts_shown(slot), elem_classes=["astolfo-model"]) as form.beside[slot]:
             listed = form.add(slot, gr.Dropdown, label, help, choices=found, value=value)
             about = gr.HTML(describe(workspace, value))

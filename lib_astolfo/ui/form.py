@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,9 +100,8 @@ class Form:
 
     def find(self, where: str) -> str:
         """The field that an error's ``where`` speaks of, or "": by its whole text, then by its parts from the end."""
-        key = where.strip().replace(" ", "_")
-        parts = key.replace("[", ".").replace("]", "").split(".")
-        for name in [key, *reversed(parts)]:
+        parts = [part for part in re.split(r"[\s.:\[\]]+", where) if part]
+        for name in ["_".join(parts), *reversed(parts)]:
             found = self.names.get(name, name)
             if found in self.fields:
                 return found

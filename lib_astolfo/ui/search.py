@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from lib_astolfo.errors import BadInput
+
 from . import choices, compat, html, script
 from .form import Form
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 KINDS = ("grid", "demo")
 RANGE_HELP = "A list, or a range: 0-1 [11] is points, 0-1 (+0.1) is steps"
-PAST_HELP = "The newest is on top"
 NOTHING = "Pictures, curves and the report appear here while a search runs."
 
 
@@ -33,10 +34,8 @@ def build(workspace: Workspace) -> Any:
             demo = gr.Button("Run the demo", elem_id=form.element("demo"))
             errors = form.errors_line()
         with gr.Column(scale=9, min_width=320, elem_classes=["astolfo-right"]):
-            past = compat.make(gr.Dropdown, label="Searches", info=PAST_HELP, choices=[], elem_id=form.element("past"))
+            past = _results(workspace, form)
             shown = gr.HTML(html.note(NOTHING, "placeholder"), elem_id=form.element("result"))
-            baker = Form("astolfo_bake", names={"job": "output"})
-            _bake_row(baker, workspace, past)
     started = compat.on(
         button.click, form.guarded(lambda v: _start(workspace, v), 2), form.inputs, [past, shown, errors]
     )
@@ -69,28 +68,33 @@ def _picture_fields(form: Form, demo: bool) -> None:
         form.text("primary", "Deciding score", "Its name; empty: the first that can decide")
 
 
-def _bake_row(form: Form, workspace: Workspace, past: Any) -> None:
+def _results(workspace: Workspace, search: Form) -> Any:
+    """The list of searches, and the button that bakes the winner of the one that is shown; returns the list."""
+    form = Form("astolfo_bake", names={"job": "output"})
     with gr.Row(elem_classes=["astolfo-line"]):
+        wide = {"scale": 3, "elem_id": search.element("past"), "choices": []}
+        past = compat.make(gr.Dropdown, label="Searches", info="The newest is on top", **wide)
         form.fields["job"] = past
-        form.text("output", "File name of the winner", "In the first models folder; empty: made from the models")
-        button = gr.Button("Bake the winner", elem_id=form.element("start"), scale=0, min_width=150)
+        form.text("output", "File name of the winner", "Empty: made from the models", scale=2)
+        button = gr.Button("Bake the winner", size="sm", elem_id=form.element("start"), scale=0, min_width=140)
     errors = form.errors_line()
     made = gr.HTML("", elem_id=form.element("result"))
     baked = compat.on(button.click, form.guarded(lambda v: [bake(workspace, v)], 1), form.inputs, [made, errors])
     compat.on(baked.then, None, js=script.WAKE)
+    return past
 
 
 def label(job: Job) -> str:
-    """A search's line in the list of past ones; it begins with the job's id."""
+    """A search's line in the list of past ones; it ends with the job's id."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
-    models = job.settings.get("models") or {}
-    words = [f"{slot} {name}" for slot, name in models.items()]
-    return f"{job.id} · {job.kind} · {when} · {', '.join(words) or 'digits'} · {job.state}"
+    models = (job.settings.get("models") or {}).values()
+    names = [str(name).rsplit("/", 1)[-1].removesuffix(".safetensors") for name in models]
+    return f"{when} · {' + '.join(names) or job.kind} · {job.id}"
 
 
 def job_id(line: str | None) -> str:
     """The job's id in a line made by ``label``."""
-    return (line or "").split(" ", 1)[0]
+    return (line or "").rsplit(" ", 1)[-1]
 
 
 def searches(workspace: Workspace) -> list[str]:
@@ -122,7 +126,10 @@ def _demo(workspace: Workspace) -> list[Any]:
 
 def bake(workspace: Workspace, values: Mapping[str, Any]) -> str:
     """Queue the baking of a search's winner; returns the place of its result. Errors: BadInput naming the field."""
-    job = workspace.submit("bake", {"job": job_id(values["job"]), "output": values["output"] or ""})
+    searched = job_id(values["job"])
+    if not searched:
+        raise BadInput("job", "none", "a finished search in the list above")
+    job = workspace.submit("bake", {"job": searched, "output": values["output"] or ""})
     return html.job_view(job.id, "bake", "Waiting for the file…")
 
 

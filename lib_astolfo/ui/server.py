@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "javascript"
 STYLE = ROOT / "style.css"
 
-ALONE = "\n.gradio-container { max-width: 1700px !important; }\nfooter { display: none !important; }\n"
+ALONE = """
+.gradio-container, .gradio-container .fillable { max-width: 1700px !important; }
+footer { display: none !important; }
+"""
 """What the page wants only where it is not inside a WebUI."""
 
 

@@ -1,0 +1,174 @@
+"""The panels' values become settings that the commands take; the page as a whole."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+import yaml
+
+from lib_astolfo.commands import settings
+from lib_astolfo.commands.lab import LabRequest
+from lib_astolfo.commands.registry import COMMANDS
+from lib_astolfo.commands.workspace import Workspace
+from lib_astolfo.errors import BadInput
+from lib_astolfo.merging.recipe import Recipe
+from lib_astolfo.search.axes import expand
+from lib_astolfo.ui import blocks, build, choices, lab, merge, search
+
+ROOT = Path(__file__).resolve().parents[2]
+A, B = "digits-eps.safetensors", "digits-v.safetensors"
+MERGE = {"method": "weighted_sum", "a": A, "b": B, "ratio": 0.3, "dtype": "fp16", "vae": "A", "output": "x"}
+MERGE = {**MERGE, "blocks": "", "sidecar": True, "overwrite": False}
+SEARCH = {
+    "a": A,
+    "b": B,
+    "ratio": "0-1 [3]",
+    "cfg": "2, 4",
+    "uncond": "zero, null",
+    "prompts": "red seven\n\n blue two",
+}
+SEARCH = {**SEARCH, "pictures": 4, "seed": 1, "negative": "", "sampler": "Euler", "schedule": "auto", "steps": 4}
+SEARCH = {**SEARCH, "primary": ""}
+
+
+def queued(workspace: Workspace, place: str) -> Any:
+    """The job whose place was returned."""
+    job = workspace.jobs.list()[0]
+    assert f'data-job="{job.id}"' in place
+    return job
+
+
+def test_merge_settings_reach_the_command(workspace: Workspace) -> None:
+    job = queued(workspace, merge.start(workspace, MERGE))
+    assert job.kind == "merge"
+    assert job.settings["models"] == {"a": A, "b": B}
+    assert job.settings["ratio"] == 0.3 and job.settings["sidecar"] is True
+    assert not job.settings["blocks"]
+
+
+def test_merge_by_blocks_and_with_the_vae_of_b() -> None:
+    values = merge.settings_of({**MERGE, "blocks": ", ".join(["0.25"] * 20), "vae": "B"})
+    assert values["blocks"]["OUT08"] == 0.25 and values["blocks"]["VAE"] == 1.0
+    assert merge.settings_of({**MERGE, "vae": "B"})["blocks"] == {"VAE": 1.0}
+    settings.from_dict(COMMANDS["merge"].settings, values)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"output": "../x"}, "output"),
+        ({"a": None}, "models.a"),
+        ({"blocks": "1, 2"}, "blocks"),
+        ({"b": "no"}, "models.b"),
+    ],
+)
+def test_a_wrong_merge_is_refused_at_its_field(workspace: Workspace, change: dict[str, Any], where: str) -> None:
+    with pytest.raises(BadInput) as error:
+        merge.start(workspace, {**MERGE, **change})
+    assert error.value.where == where
+    assert workspace.jobs.list() == []
+
+
+def test_search_settings_reach_the_command(workspace: Workspace) -> None:
+    values = search.settings_of(SEARCH)
+    job = workspace.submit("grid", values)
+    assert job.settings["prompts"] == ["red seven", "blue two"]
+    assert job.settings["schedule"] == ""
+    axes = {name: expand(name, given) for name, given in job.settings["axes"].items()}
+    assert axes["ratio"] == (0.0, 0.5, 1.0) and axes["cfg"] == (2.0, 4.0)
+    assert [uncond.mode for uncond in axes["uncond"]] == ["zero", "null"]
+
+
+def test_an_empty_axis_is_left_out() -> None:
+    assert "uncond" not in search.settings_of({**SEARCH, "uncond": " "})["axes"]
+
+
+def test_past_searches_are_listed_newest_first(workspace: Workspace) -> None:
+    first = workspace.submit("grid", search.settings_of(SEARCH))
+    second = workspace.submit("grid", search.settings_of(SEARCH))
+    workspace.submit("merge", merge.settings_of(MERGE))
+    lines = search.searches(workspace)
+    assert [search.job_id(line) for line in lines] == [second.id, first.id]
+    assert "digits-eps + digits-v" in lines[0]
+
+
+def test_baking_without_a_search_says_so(workspace: Workspace) -> None:
+    with pytest.raises(BadInput, match="a finished search"):
+        search.bake(workspace, {"job": None, "output": ""})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("", []), (None, []), ("0-1 [11]", "0-1 [11]"), ("0.5", "0.5"), ("1, 2,", ["1", "2"])]
+)
+def test_lists_in_a_field(text: str | None, found: object) -> None:
+    assert search.items(text) == found
+
+
+def test_the_recipe_line_is_yaml_that_reads_back() -> None:
+    request = settings.from_dict(LabRequest, {"a": A, "b": "Ω ' x.safetensors", "ratio": 0.85})
+    line = lab.recipe_line(request)
+    assert "\n" not in line
+    assert Recipe.from_dict(yaml.safe_load(line)) == Recipe("weighted_sum", {"a": A, "b": "Ω ' x.safetensors"}, 0.85)
+
+
+def test_block_names_follow_the_model(workspace: Workspace) -> None:
+    names = blocks.block_names(workspace, A)
+    assert len(names) == 20 and names[0] == "BASE" and names[-1] == "OUT08"
+    assert blocks.block_names(workspace, "no such model") == []
+    assert blocks.read(", ".join(["1"] * 20)) == dict.fromkeys(names, 1.0)
+
+
+def test_words_about_a_model(workspace: Workspace) -> None:
+    assert "sdxl" in choices.describe(workspace, A)
+    assert " v " in choices.describe(workspace, B)
+    assert "not in the model folders" in choices.describe(workspace, "gone")
+    assert choices.describe(workspace, None) == ""
+
+
+def test_the_page_names_its_fields_and_exposes_no_api(workspace: Workspace) -> None:
+    page = build.build(workspace)
+    found = [component["props"].get("elem_id") for component in page.config["components"]]
+    ids = [name for name in found if name]
+    assert len(ids) == len(set(ids))
+    for name in ("astolfo_lab_ratio", "astolfo_merge_start", "astolfo_search_start", "astolfo_strip"):
+        assert name in ids
+    assert {dependency["api_name"] for dependency in page.config["dependencies"]} == {False}
+
+
+def test_one_primary_button_a_panel(workspace: Workspace) -> None:
+    page = build.build(workspace)
+    primary = [c["props"]["elem_id"] for c in page.config["components"] if c["props"].get("variant") == "primary"]
+    assert primary == ["astolfo_lab_draw", "astolfo_merge_start", "astolfo_search_start"]
+
+
+def test_every_field_has_a_word_of_help(workspace: Workspace) -> None:
+    page = build.build(workspace)
+    fields = [c for c in page.config["components"] if c["type"] in ("slider", "textbox", "number", "dropdown")]
+    assert [c["props"]["label"] for c in fields if not c["props"]["info"]] == []
+
+
+def test_a_host_can_render_the_page_inside_its_own(workspace: Workspace) -> None:
+    page = build.build(workspace)
+    with gr.Blocks() as outer, gr.Tabs(), gr.TabItem("Astolfo"):
+        page.render()
+    ids = [component["props"].get("elem_id") for component in outer.get_config_file()["components"]]
+    assert "astolfo_lab_draw" in ids
+
+
+def test_only_compat_knows_versions() -> None:
+    for path in (ROOT / "lib_astolfo" / "ui").glob("*.py"):
+        names = {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)}
+        assert path.name == "compat.py" or "__version__" not in names, path
+
+
+def test_an_empty_models_folder_still_makes_a_page(tmp_path: Path) -> None:
+    from lib_astolfo.hosts.standalone import StandaloneHost
+
+    (tmp_path / "none").mkdir()
+    empty = Workspace(StandaloneHost([tmp_path / "none"], tmp_path / "out", device="cpu"))
+    page = build.build(empty)
+    assert page.config["components"]
