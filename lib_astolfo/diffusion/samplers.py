@@ -23,6 +23,7 @@ from .sampling import Sampling
 from .schedule import SCHEDULES
 
 Callback = Callable[[dict[str, object]], None]
+Prepared = tuple[Callable[..., Tensor], dict[str, Any]]
 OWN: dict[str, Callable[..., Tensor]] = {
     "sample_euler_cfgpp": sample_euler_cfgpp,
     "sample_euler_ancestral_rf": sample_euler_ancestral_rf,
@@ -78,20 +79,21 @@ class Sampler:
         x: Tensor,
         sigmas: Tensor,
         *,
-        noise: PictureNoise,
+        noise: PictureNoise | None = None,
         extra_args: Mapping[str, object] | None = None,
         callback: Callback | None = None,
     ) -> Tensor:
         """The picture's latent [B, ...], from ``x`` [B, ...] with noise of ``sigmas[0]``.
 
         ``model``: a ``Denoiser`` or ``GuidedDenoiser``; ``extra_args`` goes to it. ``callback`` gets k-diffusion's dict
-        (x, i, sigma, sigma_hat, denoised) at every step and may raise to end the work.
+        (x, i, sigma, sigma_hat, denoised) at every step and may raise to end the work. ``noise``: for samplers that
+        add some on the way, from which ``x`` was drawn. Raises BadInput if such a sampler gets none.
         """
         function, options = self._prepare(x, sigmas, noise)
         sigmas = sigmas.to(x.device)
         return function(model, x, sigmas, extra_args=dict(extra_args or {}), callback=callback, disable=True, **options)
 
-    def _prepare(self, x: Tensor, sigmas: Tensor, noise: PictureNoise) -> tuple[Callable[..., Tensor], dict[str, Any]]:
+    def _prepare(self, x: Tensor, sigmas: Tensor, noise: PictureNoise | None) -> Prepared:
         """The function to call and its own options."""
         if self.function in OWN:
             function = OWN[self.function]
@@ -103,9 +105,11 @@ class Sampler:
         else:
             function = getattr(sampling_module(), self.function)
         options = dict(self.options)
-        if self.noise == "ancestral":
+        if self.noise and noise is None:
+            raise BadInput("noise", "none", f"a PictureNoise: {self.name} adds noise on the way")
+        if noise is not None and self.noise == "ancestral":
             options["noise_sampler"] = noise.ancestral(x)
-        elif self.noise == "brownian":
+        elif noise is not None and self.noise == "brownian":
             options["noise_sampler"] = noise.brownian(x, sigmas)
         return function, options
 

@@ -90,6 +90,18 @@ def test_the_callback_sees_every_step_and_can_stop(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_only_samplers_that_add_noise_need_some(name: str) -> None:
+    guided = model(Sampling("v", True))
+    sigmas = SAMPLERS[name].sigmas(guided.denoiser, 3)
+    x = sigmas[0] * torch.ones(1, *SHAPE)
+    if SAMPLERS[name].stochastic:
+        with pytest.raises(BadInput, match="adds noise on the way"):
+            SAMPLERS[name].sample(guided, x, sigmas, extra_args=ARGS)
+    else:
+        assert bool(SAMPLERS[name].sample(guided, x, sigmas, extra_args=ARGS).isfinite().all())
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_one_step_works(name: str) -> None:
     guided, noise = model(Sampling("rf")), PictureNoise([1], SHAPE)
     sigmas = SAMPLERS[name].sigmas(guided.denoiser, 1, "simple")
