@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, HTTPException, Request
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi.security import HTTPBasic
 
 from . import job_routes, model_routes
 from .bodies import Route
-from .security import CHALLENGE, NO_LOGIN, OTHER_SITE, SAFE, allowed, cross_site
+from .security import CHALLENGE, NO_LOGIN, OTHER_SITE, PASSED, SAFE, allowed, cross_site
 
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
@@ -17,13 +17,22 @@ if TYPE_CHECKING:
 PREFIX = "/astolfo/v1"
 
 
+class Described(HTTPBasic):
+    """Tells /docs that routes take HTTP basic; ``security`` reads the header, as UTF-8 (RFC 7617)."""
+
+    async def __call__(self) -> None:  # type: ignore[override]
+        return None
+
+
 def router(workspace: Workspace) -> APIRouter:
     """All routes; include it into any FastAPI app before gradio is mounted at /."""
 
     def guard(
         request: Request,
-        shown: HTTPBasicCredentials | None = Depends(HTTPBasic(auto_error=False)),  # noqa: B008 (for /docs)
+        shown: None = Depends(Described(scheme_name="HTTPBasic")),
     ) -> None:
+        if request.scope.get(PASSED):
+            return
         if not allowed(workspace.host.credentials(), request.headers):
             raise HTTPException(NO_LOGIN[0], NO_LOGIN[3], headers=CHALLENGE)
         if request.method not in SAFE and cross_site(request.headers):

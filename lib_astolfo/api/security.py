@@ -24,6 +24,7 @@ Check = Callable[[str, str], bool]
 SAFE = ("GET", "HEAD", "OPTIONS")
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 COOKIE = "astolfo-session"
+PASSED = "astolfo.passed"  # in the scope of a request that ``Wall`` has let through
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="Astolfo", charset="UTF-8"'}
 
 
@@ -85,7 +86,7 @@ class Wall:
         headers = Headers(scope=scope)
         refused = self._refused(scope, headers)
         if refused is None:
-            await self._app(scope, receive, self._with_cookie(scope, headers, send))
+            await self._app({**scope, PASSED: True}, receive, self._with_cookie(scope, headers, send))
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})
