@@ -1,4 +1,4 @@
-"""Samplers that k-diffusion lacks, with its signature.
+"""Samplers that k-diffusion lacks, with its keywords.
 
 The ``_rf`` ones are rectified flow's ancestral steps in its own coordinates (σ from 0 to 1), for the same figures as
 ComfyUI; in variance-exploding coordinates k-diffusion's own samplers are right as they are.
@@ -34,7 +34,7 @@ def _toward(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor | flo
 
 @torch.no_grad()
 def sample_euler_cfgpp(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any] | None = None,
+    model: Any, x: Tensor, sigmas: Tensor, *, extra_args: dict[str, Any] | None = None,
     callback: Callback | None = None, disable: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """Euler with CFG++ (Chung et al. 2024, arXiv:2406.08070). ``model``: a GuidedDenoiser with a scale from 0 to 1.
@@ -61,9 +61,9 @@ def _flow_ancestral(sigma: Tensor, sigma_next: Tensor, eta: float) -> tuple[Tens
 
 @torch.no_grad()
 def sample_euler_ancestral_rf(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any] | None = None,
+    model: Any, x: Tensor, sigmas: Tensor, *, extra_args: dict[str, Any] | None = None,
     callback: Callback | None = None, disable: bool | None = None,
-    eta: float = 1.0, *, noise_sampler: NoiseSampler,
+    eta: float = 1.0, noise_sampler: NoiseSampler,
 ) -> Tensor:  # fmt: skip
     """Euler a for rectified flow in its own coordinates."""
     for i in range(len(sigmas) - 1):
@@ -79,9 +79,9 @@ def sample_euler_ancestral_rf(
 
 @torch.no_grad()
 def sample_dpmpp_2s_ancestral_rf(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any] | None = None,
+    model: Any, x: Tensor, sigmas: Tensor, *, extra_args: dict[str, Any] | None = None,
     callback: Callback | None = None, disable: bool | None = None,
-    eta: float = 1.0, *, noise_sampler: NoiseSampler,
+    eta: float = 1.0, noise_sampler: NoiseSampler,
 ) -> Tensor:  # fmt: skip
     """DPM-Solver++(2S) a for rectified flow in its own coordinates: the middle is that of log-SNR."""
     args = extra_args or {}
@@ -106,9 +106,9 @@ def _middle(sigma: Tensor, down: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample_restart(
-    model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any] | None = None,
+    model: Any, x: Tensor, sigmas: Tensor, *, extra_args: dict[str, Any] | None = None,
     callback: Callback | None = None, disable: bool | None = None,
-    low: float = 0.1, high: float = 2.0, steps: int = 9, times: int = 1, *, noise_sampler: NoiseSampler,
+    low: float = 0.1, high: float = 2.0, steps: int = 9, times: int = 1, noise_sampler: NoiseSampler,
 ) -> Tensor:  # fmt: skip
     """Heun, which ``times`` times goes back from level ``low`` to ``high`` by new noise and down again in ``steps``.
 
@@ -119,7 +119,7 @@ def sample_restart(
     top = positive[int((positive.log() - math.log(high)).abs().argmin())]
     count = 0
     for i in range(len(sigmas) - 1):
-        x = _heun(model, x, sigmas[i], sigmas[i + 1], extra_args or {}, count, callback)
+        x = _heun(model, x, sigmas[i], sigmas[i + 1], extra_args=extra_args or {}, i=count, callback=callback)
         count += 1
         if i + 1 != bottom or top <= sigmas[i + 1]:
             continue
@@ -128,13 +128,13 @@ def sample_restart(
         for _ in range(times):
             x = x + noise_sampler(positive[bottom], top) * (top**2 - positive[bottom] ** 2).sqrt()
             for k in range(steps):
-                x = _heun(model, x, again[k], again[k + 1], extra_args or {}, count, callback)
+                x = _heun(model, x, again[k], again[k + 1], extra_args=extra_args or {}, i=count, callback=callback)
                 count += 1
     return x
 
 
 def _heun(
-    model: Any, x: Tensor, sigma: Tensor, sigma_next: Tensor, extra_args: dict[str, Any], i: int,
+    model: Any, x: Tensor, sigma: Tensor, sigma_next: Tensor, *, extra_args: dict[str, Any], i: int,
     callback: Callback | None,
 ) -> Tensor:  # fmt: skip
     """One step of Karras et al. 2022, algorithm 1; Euler's to level 0."""
