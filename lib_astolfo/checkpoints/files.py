@@ -47,14 +47,11 @@ class PartFile:
         """Check the target, remove leftovers of dead writers, create the file. Raises BadInput or Failed."""
         check_target(path, overwrite)
         self.path, self.overwrite = path, overwrite
-        prefix = part_prefix(path.name)
         remove_leftovers(path)
-        self.part = path.parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}{PART}"
         try:
-            self.fd = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            self.part, self.fd = _create(path)
         except OSError as error:
             raise Failed(f"{path}: cannot be written: {error.strerror}") from error
-        _lock(self.fd)
 
     def commit(self) -> None:
         """Flush, rename, flush the folder. Raises BadInput if the name was taken meanwhile, Failed on other errors."""
@@ -121,6 +118,19 @@ def remove_leftovers(path: Path) -> list[Path]:
                     os.unlink(entry.path)
                     removed.append(Path(entry.path))
     return removed
+
+
+def _create(path: Path) -> tuple[Path, int]:
+    """A new, locked temporary file; made again if another writer took it for a leftover before it was locked."""
+    for _ in range(20):
+        part = path.parent / f"{part_prefix(path.name)}{os.getpid()}-{secrets.token_hex(4)}{PART}"
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        if _lock(fd) and os.path.lexists(part):
+            return part, fd
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+    raise Failed(f"{path}: other writers of this name keep removing its temporary file")
 
 
 def _abandoned(entry: os.DirEntry[str]) -> bool:

@@ -279,6 +279,36 @@ def test_two_writers_of_one_name_do_not_disturb_each_other(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["a.safetensors"]
 
 
+def test_a_new_file_that_was_taken_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    create = os.open
+
+    def opening(path: str, flags: int, mode: int = 0o777) -> int:
+        fd = create(path, flags, mode)
+        if str(path).endswith(files.PART) and flags & os.O_CREAT:
+            opened.append(str(path))
+            if len(opened) == 1:
+                os.unlink(path)  # as another writer would, between the opening and the lock
+        return fd
+
+    monkeypatch.setattr(os, "open", opening)
+    save(tmp_path / "a.safetensors", {"a": torch.zeros(3)})
+    assert len(opened) == 2
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def test_a_small_text_that_does_not_fit_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(Failed, match="No space"):
+        files.write_text(tmp_path / "a.yaml", "text")
+    assert os.listdir(tmp_path) == []
+
+
 def test_small_texts_are_written_at_once_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     files.write_text(path, "Ω: 1\n")
