@@ -129,7 +129,7 @@ def _original_shape(name: str, wanted: tuple[Target, ...], shapes: dict[str, tor
 def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     noise = torch.randn(shape, generator=generator)
     if len(shape) < 2:
-        return noise * 0.05 + (1.0 if "norm" in name and name.endswith("weight") else 0.0)
+        return noise * 0.05 + (1.0 if name.endswith("weight") else 0.0)
     if "embedding" in name:
         return noise * 0.5
     return noise * (noise[0].numel() ** -0.5)
