@@ -52,7 +52,10 @@ class TensorInfo:
 
 
 def disguise(start: bytes) -> str | None:
-    """What a file that begins with these bytes is, when it is something well known that is not safetensors."""
+    """What a file that begins with these bytes is, when it is something well known that is not safetensors.
+
+    To be asked only when the header length cannot be true: 640 and 1152 bytes look like the start of a pickle.
+    """
     return next((what for magic, what in _MAGIC if start.startswith(magic)), None)
 
 
@@ -61,12 +64,12 @@ def header_length(start: bytes, size: int, where: str) -> int:
 
     Raises BadInput when the length cannot be true.
     """
-    what = disguise(start)
-    if what is not None:
-        raise BadInput(where, what, "a safetensors file (pickles can run code when loaded; convert them first)")
     if len(start) < 8:
         raise BadInput(where, f"{size} bytes", "a safetensors file, which has at least 8 bytes and a header")
     length = int.from_bytes(start[:8], "little")
+    what = disguise(start) if 8 + length > size else None
+    if what is not None:
+        raise BadInput(where, what, "a safetensors file (pickles can run code when loaded; convert them first)")
     if length > MAX_HEADER:
         raise BadInput(where, f"a header length of {length} bytes", f"a safetensors file with at most {MAX_HEADER}")
     if length < 2 or 8 + length > size:

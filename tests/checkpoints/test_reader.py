@@ -255,6 +255,15 @@ def test_disguises_are_named(tmp_path: Path, start: bytes, message: str) -> None
         CheckpointFile.open(tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize("length", [640, 1152])
+def test_a_header_whose_length_looks_like_a_pickle_is_read(tmp_path: Path, length: int) -> None:
+    text = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    (tmp_path / "a.safetensors").write_bytes(length.to_bytes(8, "little") + text + bytes(4))
+    assert (tmp_path / "a.safetensors").read_bytes()[:2] in (b"\x80\x02", b"\x80\x04")
+    with CheckpointFile.open(tmp_path / "a.safetensors") as file:
+        assert list(file.tensors) == ["a"]
+
+
 def test_pickles_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(2)}, tmp_path / "a.ckpt")
     torch.save({"a": torch.zeros(2)}, tmp_path / "b.safetensors")
