@@ -72,7 +72,7 @@ def _line(start: float, end: float, n: int) -> Tensor:
 
 
 def normal(levels: Levels, n: int) -> Tensor:
-    """Even places in the table from the highest to the lowest level; k_diffusion/external.py:58-64."""
+    """Even places in the table from the highest to the lowest level; k_diffusion/external.py:59-64."""
     return _ended(levels.at(_line(len(levels.sigmas) - 1, 0, n)))
 
 
@@ -82,7 +82,7 @@ def normal_comfy(levels: Levels, n: int) -> Tensor:
 
 
 def sgm_uniform(levels: Levels, n: int) -> Tensor:
-    """As ``normal`` with one step more, without the last; A1111 modules/sd_schedulers.py:36."""
+    """As ``normal`` with one step more, without the last; A1111 modules/sd_schedulers.py sgm_uniform."""
     return _ended(levels.at(_line(len(levels.sigmas) - 1, 0, n + 1)[:-1]))
 
 
@@ -96,7 +96,7 @@ def _timestep_ends(levels: Levels) -> tuple[float, float]:
 
 
 def simple(levels: Levels, n: int) -> Tensor:
-    """Every 1000/n-th level from the top; comfy/samplers.py simple_scheduler, A1111 modules/sd_schedulers.py:82."""
+    """Every 1000/n-th level from the top; comfy/samplers.py simple_scheduler, A1111 too."""
     step = len(levels.sigmas) / n
     return _ended(levels.sigmas[[len(levels.sigmas) - 1 - int(i * step) for i in range(n)]])
 
@@ -141,14 +141,14 @@ def beta(levels: Levels, n: int, *, alpha: float = 0.6, beta: float = 0.6) -> Te
 
 
 def beta_a1111(levels: Levels, n: int, *, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
-    """Sigmas at quantiles of a beta distribution; A1111 modules/sd_schedulers.py:104-111."""
+    """Sigmas at quantiles of a beta distribution; A1111 modules/sd_schedulers.py."""
     low, high = float(levels.sigma_min), float(levels.sigma_max)
     shares = [1.0 - i / (n - 1) if n > 1 else 1.0 for i in range(n)]
     return _ended(torch.tensor([low + beta_quantile(share, alpha, beta) * (high - low) for share in shares]))
 
 
 def kl_optimal(levels: Levels, n: int) -> Tensor:
-    """Even angles arctan sigma; Sabour et al. 2024, arXiv:2404.14507, theorem 3.1."""
+    """Even angles arctan sigma; Sabour et al. 2024, arXiv:2404.14507, for Gaussian data."""
     return _ended(_arctan_line(levels, n))
 
 
@@ -164,7 +164,7 @@ def _arctan_line(levels: Levels, n: int) -> Tensor:
 
 
 def align_your_steps(levels: Levels, n: int, *, family: str = "sdxl") -> Tensor:
-    """The published levels, log-linear between them, from 14.6; A1111 modules/sd_schedulers.py:46-70.
+    """The published levels, log-linear between them, from 14.6; A1111 modules/sd_schedulers.py.
 
     Not for rectified flow; a zero terminal SNR model starts at 14.6 too, below its own highest level.
     """
