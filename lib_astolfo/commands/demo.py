@@ -37,7 +37,7 @@ class DemoSettings:
     pictures: int = 64  # a cell
     steps: int = 8
     seed: int = 1
-    minutes: float = 4.0  # time in which ratios are added around the best ones; 0: the coarse grid alone
+    minutes: float = 3.5  # time in which ratios are added around the best ones; 0: the coarse grid alone
     check: int = 128  # pictures with fresh seeds on which the winner is measured again; 0: none
     output: str = ""  # name of the baked winner in the first models folder; empty: in the demo's folder
     folder: str = ""  # a name in the outputs folder; empty: the job's own

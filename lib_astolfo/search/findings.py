@@ -12,12 +12,12 @@ import numpy as np
 from lib_astolfo.search.axes import AXES
 from lib_astolfo.search.plan import columns, title
 from lib_astolfo.search.scores import Score, ScoreValues
-from lib_astolfo.search.statistics import DRAWS, Difference, Optimum, draw_means, optimum, worse
+from lib_astolfo.search.statistics import CHOSEN, DRAWS, Difference, Optimum, draw_means, optimum, worse
 from lib_astolfo.search.store import CellResult
 from lib_astolfo.search.study import StudyResult
 
-SATURATED = 0.03  # so near to its limit a score says nothing
-SATURATED_SHARE = 0.8  # … when so many of the cells are
+SATURATED = 0.05  # so near to its limit a score says nothing
+SATURATED_SHARE = 0.75  # … when so many of the cells are
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,9 @@ def ties(result: StudyResult, score: Score) -> list[CellResult]:
     best = result.best()
     if best is None:
         return []
-    near = [cell for cell in result.cells if cell is not best and not versus(score, cell, best).difference.clear]
+    near = [
+        cell for cell in result.cells if cell is not best and not versus(score, cell, best).difference.beyond(CHOSEN)
+    ]
     return sorted(near, key=lambda cell: float(score.loss(np.array(cell.scores[score.name].mean))))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from lib_astolfo.search.axes import AXES, WEIGHTS, expand, parse_sampling, parse
 from lib_astolfo.search.scores import Score, choose
 from lib_astolfo.search.settings import StudySettings
 
-MAX_PICTURES = 1_000_000
+MAX_PICTURES = 200_000
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,21 @@ class Plan:
 
     def requests(self, cell: Cell) -> list[PictureRequest]:
         """The pictures of this cell; picture i has the prompt and the seed of picture i of every other cell."""
-        settings, recipe = self.settings, self.recipe(cell)
-        values = cell.values
-        prompts = [values["prompt"]] if "prompt" in values else settings.prompts
-        base = PictureRequest(
+        settings, base = self.settings, self._request(cell)
+        prompts = [cell.values["prompt"]] if "prompt" in cell.values else settings.prompts
+        first = cell.values.get("seed", settings.seed)
+        return [
+            replace(base, prompt=prompts[i % len(prompts)], seed=(first + i) % 2**32) for i in range(settings.pictures)
+        ]
+
+    def check(self, cell: Cell) -> None:
+        """Refuse values that do not fit each other. Errors: BadInput."""
+        self._request(cell)
+
+    def _request(self, cell: Cell) -> PictureRequest:
+        """What all pictures of a cell share."""
+        settings, recipe, values = self.settings, self.recipe(cell), cell.values
+        return PictureRequest(
             "",
             negative=settings.negative,
             steps=values.get("steps", settings.steps),
@@ -109,10 +121,6 @@ class Plan:
             uncond=values.get("uncond", parse_uncond("uncond", settings.uncond)),
             merge="" if recipe is None else describe(recipe),
         )
-        first = values.get("seed", settings.seed)
-        return [
-            replace(base, prompt=prompts[i % len(prompts)], seed=(first + i) % 2**32) for i in range(settings.pictures)
-        ]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -155,14 +163,15 @@ def make_plan(
     natural = sampling or Sampling()
     read_as = parse_sampling("prediction", settings.prediction) if settings.prediction else natural
     chosen = _chosen(settings, scores)
+    count = math.prod(len(values) for values in axes.values())
+    if count * settings.pictures > MAX_PICTURES:
+        raise BadInput("axes", f"{count} cells of {settings.pictures} pictures", f"at most {MAX_PICTURES} pictures")
     combinations = itertools.product(*axes.values())
     cells = tuple(Cell(i, dict(zip(axes, values, strict=True))) for i, values in enumerate(combinations))
     primary = _primary(settings, chosen)
     plan = Plan(settings, axes, cells, chosen, primary, read_as, natural, identity or {})
     for cell in cells:
-        plan.requests(cell)  # a value that does not fit its neighbours is found before the first picture
-    if len(cells) * settings.pictures > MAX_PICTURES:
-        raise BadInput("axes", f"{len(cells)} cells of {settings.pictures} pictures", f"at most {MAX_PICTURES}")
+        plan.check(cell)  # a value that does not fit its neighbours is found before the first picture
     return plan
 
 

@@ -16,7 +16,9 @@ import numpy as np
 from lib_astolfo.errors import BadInput
 from lib_astolfo.search.scores import Score, ScoreValues
 
+FLAT_SHARE = 0.7  # of the points within the error, so that one unlucky point does not make a curve
 CLEAR = 2.0  # standard errors from which a difference counts as one
+CHOSEN = 2.5  # … where one side was chosen because it looked best: on a flat curve of eleven points 1 % or less pass
 DRAWS = 2000
 REACH = 0.2  # share of the axis on each side of the lowest point that the local fit uses
 
@@ -32,7 +34,11 @@ class Difference:
     @property
     def clear(self) -> bool:
         """Whether it is more than ``CLEAR`` standard errors away from nothing (False while the error is unknown)."""
-        return bool(abs(self.mean) > CLEAR * self.error)
+        return self.beyond(CLEAR)
+
+    def beyond(self, errors: float) -> bool:
+        """Whether it is more than so many standard errors away from nothing."""
+        return bool(abs(self.mean) > errors * self.error)
 
     def __str__(self) -> str:
         return f"{self.mean:+.3f} ± {self.error:.3f}"
@@ -88,9 +94,9 @@ class Optimum:
 
     @property
     def kind(self) -> str:
-        """``interior``, ``edge`` (the best is an end), ``flat`` (no end is clearly worse) or ``unsure``."""
-        first, last = (end.clear for end in self.ends)
-        if not first and not last and len(self.ties) == len(self.xs):
+        """``interior``, ``edge`` (the best is an end), ``flat`` (neither end nor most points are clearly worse) or ``unsure``."""
+        first, last = (end.beyond(CHOSEN) for end in self.ends)
+        if not first and not last and len(self.ties) >= FLAT_SHARE * len(self.xs):
             return "flat"
         if self.index in (0, len(self.xs) - 1):
             return "edge"
@@ -111,7 +117,7 @@ def optimum(xs: Sequence[float], values: Sequence[ScoreValues], score: Score, *,
     low, high = np.percentile(positions, [2.5, 97.5])
     shares = np.bincount(drawn.argmin(axis=1), minlength=len(xs)) / len(drawn)
     against = [worse(score, value, values[index]) for value in values]
-    ties = tuple(x for i, x in enumerate(xs) if i == index or not against[i].clear)
+    ties = tuple(x for i, x in enumerate(xs) if i == index or not against[i].beyond(CHOSEN))
     position = float(vertices(points, means[None])[0])
     return Optimum(
         tuple(float(x) for x in xs),

@@ -133,11 +133,11 @@ def _confounder(found: Confounder, score: Score) -> Sentence:
     if not found.present:
         text = f"At CFG {show(found.cfg)} the best merge is more than a lower CFG: it beats the trained model at full "
         return Sentence("confounder", "found", text + f"strength at every lower CFG tried: {pair}.")
-    as_good = "clearly better" if difference.clear else "as good within the error"
-    text = (
-        f"At CFG {show(found.cfg)} the best ratio only stands in for a lower CFG: the trained model at full strength "
+    start = f"At CFG {show(found.cfg)} the best ratio does no more than a lower CFG does: the trained model at full "
+    as_good = "is clearly better" if difference.clear else "is as good within the error"
+    return Sentence(
+        "confounder", "caution", start + f"strength and a lower CFG {as_good}: {pair}, difference {difference}."
     )
-    return Sentence("confounder", "caution", text + f"and a lower CFG is {as_good}: {pair}, difference {difference}.")
 
 
 def _optima(result: StudyResult, score: Score) -> Iterator[Sentence]:
