@@ -148,7 +148,14 @@ DIGIT_SCORES: dict[str, Score] = {
     for score in (
         Score("near", near, "lower", "", "distance to the nearest real picture of what was asked; 1 as real pictures"),
         Score("accuracy", accuracy, "higher", "", "asked digit in the asked colour; saturates, never alone", 1.0),
-        Score("frechet", frechet, "lower", "", "pixel Frechet distance to real digits; compare equal numbers only"),
+        Score(
+            "frechet",
+            frechet,
+            "lower",
+            "",
+            "pixel Frechet distance to real digits; compare equal numbers only",
+            least=2 * _FOLDS,
+        ),
         Score(
             "brightness", brightness, HELD_OUT_BRIGHTNESS, "", f"mean ink; real digits have {HELD_OUT_BRIGHTNESS:.3f}"
         ),

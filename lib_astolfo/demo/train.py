@@ -1,10 +1,11 @@
 """Train the models of the digits laboratory: ``python -m lib_astolfo.demo.train --stage eps --out FILE``.
 
-Three stages, as the models people have: an ``eps`` base from scratch with its text encoders, a ``v`` finetune of it
-with zero terminal SNR and without caption dropout (what kohya's scripts do by default), and a short ``rf`` finetune of
-that. The same stage, seed and start give the same bytes on the same machine, torch and one thread. The network, the
-text encoders and the loss are the standalone host's and the diffusion room's: nothing here is only for the demo but
-the data.
+Three stages, as the models people have: an ``eps`` base from scratch with its text encoders, whose dropped captions are
+zeros (what Stability trained SDXL with); a ``v`` finetune of it with zero terminal SNR, whose dropped captions are the
+empty text (what kohya's scripts do); and a short ``rf`` finetune of that. So each of the two unconds is the trained one
+somewhere along a merge. The same stage, seed and start give the same bytes on the same machine, torch and one thread.
+The network, the text encoders and the loss are the standalone host's and the diffusion room's: nothing here is only for
+the demo but the data.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Stage:
 
 STAGES: dict[str, Stage] = {
     "eps": Stage("eps", 2400, 1e-3, text_share=0.4, zero=0.15, debiased=True),
-    "v": Stage("v", 1200, 3e-4, zero_terminal_snr=True),
+    "v": Stage("v", 1000, 3e-4, zero_terminal_snr=True, null=0.1),
     "rf": Stage("rf", 300, 3e-4, ema=0.98),
 }
 
