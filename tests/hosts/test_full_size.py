@@ -43,17 +43,18 @@ import numpy, torch
 from lib_astolfo.hosts.base import PictureRequest
 from lib_astolfo.hosts.standalone import StandaloneHost
 host = StandaloneHost([sys.argv[1]], sys.argv[1] + "/out", device="cpu")
-began = time.monotonic()
+began, began_cpu = time.monotonic(), time.process_time()
 model = host.load("full")
-loaded = time.monotonic()
+loaded, loaded_cpu = time.monotonic(), time.process_time()
 model.entry = __import__("dataclasses").replace(model.entry, short_hash="0" * 10)
 request = PictureRequest("a cat, sitting on a wall", seed=1, steps=2, cfg=5.0, width=64, height=64)
 picture = host.generate([request])[0]
-drawn = time.monotonic()
+drawn, drawn_cpu = time.monotonic(), time.process_time()
 weights = model.weights()
 ended.set()
 print(json.dumps({
-    "load s": loaded - began, "draw s": drawn - loaded,
+    "load s": loaded - began, "draw s": drawn - loaded, "load CPU s": loaded_cpu - began_cpu,
+    "draw CPU s": drawn_cpu - loaded_cpu,
     "peak RSS GB": status("VmHWM:"), "peak anonymous GB": peak["anon"],
     "keys": len(weights), "ignored": dict(model.ignored), "dtype": str(model.dtype), "size": picture.image.size,
     "spread": float(numpy.asarray(picture.image).std()),
