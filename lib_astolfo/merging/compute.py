@@ -41,6 +41,7 @@ class Computer:
         """
         task = chunk.run.tasks[0]
         self.scratch.reset()
+        own = out is None
         if out is None:
             out = self.scratch.take((chunk.elements,), task.dtype)
         if task.raw:
@@ -48,7 +49,7 @@ class Computer:
         elif task.common is not None:
             self._common_channels(chunk, out)
         elif fused(task):
-            self._fused(chunk, out)
+            self._fused(chunk, out, out if own else self.scratch.take(out.shape, out.dtype))
         else:
             shape = (chunk.elements,) if chunk.run.pieces else task.shape
             leaves = [self._leaf(chunk, i, shape) for i in range(len(task.value.leaves))]
@@ -57,16 +58,17 @@ class Computer:
             self._not_finite(chunk, out)
         return out
 
-    def _fused(self, chunk: Chunk, out: Tensor) -> None:
-        """Element-wise method in the files' own dtype: A is read into the output, the others beside it."""
+    def _fused(self, chunk: Chunk, out: Tensor, first: Tensor) -> None:
+        """Element-wise method in the files' own dtype. ``first`` takes A; it may be ``out`` itself, but reading into
+        memory that is not in the processor's cache and computing there is slower than one more buffer."""
         root = chunk.run.tasks[0].value.formula
         assert isinstance(root, Apply) and root.entry.half is not None
-        self._read(chunk, 0, out)
+        self._read(chunk, 0, first)
         others = []
         for leaf in range(1, len(root.inputs)):
             others.append(self.scratch.take((chunk.elements,), out.dtype))
             self._read(chunk, leaf, others[-1])
-        root.entry.half(out, out, *others, **dict(root.options))
+        root.entry.half(out, first, *others, **dict(root.options))
 
     def _leaf(self, chunk: Chunk, leaf: int, shape: tuple[int, ...]) -> Tensor:
         """A leaf's part in fp32."""

@@ -69,10 +69,14 @@ def merge(
 
 
 @contextmanager
-def open_files(recipe: Recipe, resolve: Resolve) -> Iterator[dict[str, CheckpointFile]]:
-    """Open every checkpoint of a recipe; two names of one file share it."""
+def open_files(
+    recipe: Recipe, resolve: Resolve, known: CheckpointFile | None = None
+) -> Iterator[dict[str, CheckpointFile]]:
+    """Open every checkpoint of a recipe; two names of one file share it, and so does a file that is open already."""
     with ExitStack() as stack:
         opened: dict[str, CheckpointFile] = {}
+        if known is not None and not known.changed():
+            opened[os.path.realpath(known.path)] = known
         files: dict[str, CheckpointFile] = {}
         for name in recipe.files():
             path = Path(resolve(name))

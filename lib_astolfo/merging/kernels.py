@@ -89,7 +89,7 @@ def all_finite(values: Tensor, scratch: Scratch) -> bool:
     integer, mask = _EXPONENT[values.dtype]
     bits = scratch.take(values.shape, integer)
     torch.bitwise_and(values.view(integer), mask, out=bits)
-    return int(bits.max()) != mask
+    return int(bits.amax()) != mask
 
 
 def finite_mask(values: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import AstolfoError, BadInput
 from lib_astolfo.merging import engine, formula, plan
 from lib_astolfo.merging.compute import Computer
+from lib_astolfo.merging.kernels import Scratch
 from lib_astolfo.merging.plan import Task
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.merging.report import Report
@@ -50,6 +51,8 @@ class LiveWeights:
     """
 
     def __init__(self, model: Model, resolve: engine.Resolve, *, threads: int = 1) -> None:
+        if threads < 1:
+            raise BadInput("threads", threads, "1 or more")
         self._model = model
         self._resolve = resolve
         self._threads = threads
@@ -60,6 +63,7 @@ class LiveWeights:
         self._stored: dict[str, Task] = {}
         self._copies: dict[str, Tensor] = {}
         self._held: dict[str, Key] = {}
+        self._scratch = [Scratch() for _ in range(threads)]
 
     @property
     def current(self) -> Recipe | None:
@@ -79,7 +83,7 @@ class LiveWeights:
             Failed: a value is not finite, or a file was written to; the weights are as they were before the call.
             Stopped: from ``progress``; likewise.
         """
-        with self._lock, engine.open_files(recipe, self._resolve) as files:
+        with self._lock, engine.open_files(recipe, self._resolve, self._model.source) as files:
             started = time.perf_counter()
             engine.check_hashes(recipe, files, progress)
             planned = plan.build(recipe, files)
@@ -198,9 +202,10 @@ class LiveWeights:
         progress: Progress | None = None,
     ) -> list[Computer]:
         computers: list[Computer] = []
+        buffers = iter(self._scratch)
 
         def make_worker() -> Callable[[Batch], None]:
-            computer = Computer(keep_a=keep_a)
+            computer = Computer(keep_a=keep_a, scratch=next(buffers))
             computers.append(computer)
             return lambda batch: do(computer, batch)
 
