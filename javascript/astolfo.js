@@ -1,5 +1,4 @@
-// The Astolfo tab's browser side: the strip with the running job, what jobs made, the live redraw, block ratios as
-// bars, errors at the field they concern. It holds no state that a reload would lose.
+// The Astolfo tab's browser side: job strip, what jobs made, live redraw, block bars, errors at their fields.
 // Without import and export: a WebUI loads this file as a plain script, the standalone page as a module.
 (() => {
   "use strict";
@@ -27,13 +26,11 @@
   }
 
   const jobPath = (job) => `jobs/${encodeURIComponent(job.id)}`;
-  const list = (answer, name) => (Array.isArray(answer) ? answer : answer[name]);
   const number = (value) => String(Number.isInteger(value) ? value : Number(value.toPrecision(4)));
 
   function duration(seconds) {
     const s = Math.max(0, Math.round(seconds));
-    if (s < 60) return `${s} s`;
-    return s < 3600 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+    return s < 60 ? `${s} s` : s < 3600 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   }
 
   // ---- the strip with the running job ----
@@ -95,8 +92,8 @@
 
   // ---- what jobs made ----
 
-  const HIDDEN = ["recipe", "sampling", "uncond", "cells", "optima", "files", "table", "winner", "verdict", "primary", "name", "stopped"];
-  const WORDS = { copied: "not merged", left_out: "left out", non_finite: "not finite", bytes: "size", seconds: "time" };
+  const HIDDEN = ["recipe", "sampling", "uncond", "cells", "optima", "files", "table", "winner", "verdict", "primary", "name", "stopped", "summary"];
+  const WORDS = { merged: "keys merged", copied: "not merged", left_out: "left out", non_finite: "not finite", bytes: "size", seconds: "time" };
   const isPicture = (name) => /\.(png|jpe?g|webp)$/i.test(name);
   const address = (job, name) => `${API}${jobPath(job)}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
 
@@ -125,23 +122,24 @@
       if (typeof value !== "object") return row(name, plain(value, name));
       if (!Array.isArray(value) && !(name in WORDS)) return Object.entries(value).forEach(([key, entry]) => walk(entry, key));
       const lines = Array.isArray(value) ? value.map(String) : Object.entries(value).map((pair) => pair.join(": "));
-      if (lines.length > 6) row(name, make("details", {}, make("summary", {}, lines.length), make("ul", {}, ...lines.slice(0, 1000).map((line) => make("li", {}, line)))));
-      else if (lines.length) row(name, lines.join("; "));
+      const items = () => make("ul", {}, ...lines.slice(0, 1000).map((line) => make("li", {}, line)));
+      if (lines.length) row(name, lines.length > 6 ? make("details", {}, make("summary", {}, lines.length), items()) : lines.join("; "));
     };
     walk(result, "result");
     return rows.length ? [make("table", {}, make("tbody", {}, ...rows))] : [];
   }
 
   function showFiles(view, job) {
-    for (const name of job.files.filter((file) => isPicture(file) && !view.shown.has(file))) {
+    const whole = (file) => file.includes("/") || !BUSY.includes(job.state); // sheets are drawn anew until the end
+    for (const name of job.files.filter((file) => isPicture(file) && whole(file) && !view.shown.has(file))) {
       view.shown.add(name);
       const picture = make("img", { src: address(job, name), alt: name, loading: "lazy" }), known = view.told[name];
       const caption = make("figcaption", {}, known ? known.text : name.split("/").pop().replace(/\.\w+$/, ""));
       const scores = known ? Object.entries(known.data.scores || {}).map((pair) => pair.join(" ")) : [];
       const more = scores.filter((score) => !known.text.includes(score));
       if (more.length) caption.append(make("small", { title: scores.join("\n") }, more[0]));
-      const figure = make("figure", { "data-file": name }, make("a", { href: address(job, name), target: "_blank" }, picture), caption);
-      (name.includes("/") ? view.cells : view.sheets).append(figure);
+      const link = make("a", { href: address(job, name), target: "_blank" }, picture), cell = name.includes("/");
+      (cell ? view.cells : view.sheets).append(make("figure", { "data-file": name }, link, cell ? caption : ""));
     }
     const others = job.files.filter((name) => /\.(html|ya?ml|csv|safetensors)$/i.test(name));
     view.links.replaceChildren(...others.map((name) => make("a", { href: address(job, name), target: "_blank" }, name)));
@@ -150,21 +148,20 @@
   async function showView(place) {
     const id = place.dataset.job;
     let view = place.astolfoView;
-    if (!view || view.id !== id) {
+    if (view?.id !== id) {
       view = place.astolfoView = { id, over: false, last: 0, shown: new Set(), told: {} };
-      for (const part of ["head", "sheets", "words", "links", "cells"]) view[part] = make("div", { class: `astolfo-${part}` });
-      place.replaceChildren(view.head, view.sheets, view.words, view.links, view.cells);
+      for (const part of ["head", "links", "sheets", "words", "cells"]) view[part] = make("div", { class: `astolfo-${part}` });
+      place.replaceChildren(view.head, view.links, view.sheets, view.words, view.cells);
     }
     if (view.over) return;
     const job = await ask(jobPath(view));
-    for (const event of list(await ask(`${jobPath(view)}/events?after=${view.last}`), "events")) {
+    for (const event of await ask(`${jobPath(view)}/events?after=${view.last}`)) {
       view.last = event.number;
       if (event.data && event.data.picture) view.told[event.data.picture] = event;
     }
     showWords(view, job);
     showFiles(view, job);
     view.over = !BUSY.includes(job.state);
-    if (view.over) all("img", view.sheets).forEach((sheet) => { sheet.src += "?whole"; }); // drawn anew at the end
   }
 
   // ---- polling: gently, and not at all in a hidden page ----
@@ -178,7 +175,7 @@
     hurry = false;
     let busy = false;
     try {
-      const jobs = list(await ask("jobs?limit=20"), "jobs");
+      const jobs = await ask("jobs?limit=20");
       busy = jobs.some((job) => BUSY.includes(job.state));
       showStrip(jobs);
       for (const place of all(".astolfo-job[data-job]")) await showView(place);
@@ -243,8 +240,7 @@
   }
 
   function buildBars(place, field) {
-    const bars = JSON.parse(place.dataset.blocks).map((name) =>
-      make("div", { class: "astolfo-block", role: "slider", tabindex: 0, "aria-label": name, "aria-valuemin": 0, "aria-valuemax": 1 }, make("div")));
+    const bars = JSON.parse(place.dataset.blocks).map((name) => make("div", { class: "astolfo-block", role: "slider", tabindex: 0, "aria-label": name, "aria-valuemin": 0, "aria-valuemax": 1 }, make("div")));
     const put = (bar, value) => {
       setBar(bar, Math.round(100 * clamp(value)) / 100);
       field.value = bars.map((entry) => number(entry.astolfoValue)).join(", ");

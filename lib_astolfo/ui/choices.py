@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 """In a list of choices: leave it to the model or the sampler."""
+DIGITS = ("digits-eps.safetensors", "digits-v.safetensors")
+SMALL = 100_000_000
+"""Bytes below which a checkpoint is drawn with at once."""
 
 
 def usable(workspace: Workspace) -> list[CheckpointEntry]:
@@ -28,9 +31,17 @@ def names(workspace: Workspace) -> list[str]:
 
 
 def is_demo(workspace: Workspace) -> bool:
-    """Whether the first two checkpoints are the digits models, small enough to be drawn with unasked."""
-    first = names(workspace)[:2]
-    return len(first) == 2 and all(name.rsplit("/", 1)[-1].startswith("digits-") for name in first)
+    """Whether the digits models are there and nothing larger, so that pictures may be drawn unasked."""
+    found = usable(workspace)
+    return set(DIGITS) <= {entry.name for entry in found} and all(entry.size < SMALL for entry in found)
+
+
+def pair(workspace: Workspace) -> tuple[str | None, str | None]:
+    """The checkpoints that stand as A and B when the page is opened."""
+    if is_demo(workspace):
+        return DIGITS
+    found = [name for name in names(workspace) if name not in DIGITS] or list(DIGITS)
+    return (found[0], found[min(1, len(found) - 1)]) if names(workspace) else (None, None)
 
 
 def describe(workspace: Workspace, name: str | None) -> str:
@@ -62,12 +73,12 @@ def not_auto(value: Any) -> Any:
 def model_fields(form: Form, workspace: Workspace, slots: Sequence[tuple[str, str, str]]) -> list[Any]:
     """A searchable list of checkpoints per (slot, label, help), a line about each choice, and one refresh button.
 
-    Returns the lists. The slots take the first and the second checkpoint in turn.
+    Returns the lists. The slots start with A and B of ``pair`` in turn.
     """
-    found = names(workspace)
+    found, start = names(workspace), pair(workspace)
     lists = []
     for index, (slot, label, help) in enumerate(slots):
-        value = found[index % min(2, len(found))] if found else None
+        value = start[index % 2]
         with gr.Column(visible=form.starts_shown(slot), elem_classes=["astolfo-model"]) as form.beside[slot]:
             listed = form.add(slot, gr.Dropdown, label, help, choices=found, value=value)
             about = gr.HTML(describe(workspace, value))

@@ -26,14 +26,14 @@ def build(workspace: Workspace) -> Any:
     """Make the panel inside the tab that is open; returns a function that fills it when the page is opened."""
     form = Form("astolfo_search", names={"models": "a", "axes": "ratio"})
     with gr.Row(elem_classes=["astolfo-sides"]):
-        with gr.Column(scale=4, min_width=300, elem_classes=["astolfo-left"]):
+        with gr.Column(scale=4, min_width=300):
             choices.model_fields(form, workspace, (("a", "A, base", "Ratio 0"), ("b", "B, trained", "Ratio 1")))
             _axes_fields(form)
             _picture_fields(form, choices.is_demo(workspace))
             button = gr.Button("Start search", variant="primary", elem_id=form.element("start"))
             demo = gr.Button("Run the demo", elem_id=form.element("demo"))
             errors = form.errors_line()
-        with gr.Column(scale=9, min_width=320, elem_classes=["astolfo-right"]):
+        with gr.Column(scale=9, min_width=320):
             past = _results(workspace, form)
             shown = gr.HTML(html.note(NOTHING, "placeholder"), elem_id=form.element("result"))
     started = compat.on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,20 @@ def test_words_about_a_model(workspace: Workspace) -> None:
     assert " v " in choices.describe(workspace, B)
     assert "not in the model folders" in choices.describe(workspace, "gone")
     assert choices.describe(workspace, None) == ""
+
+
+def test_the_digits_start_the_page_until_larger_models_are_there(
+    workspace: Workspace, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert choices.is_demo(workspace) and choices.pair(workspace) == (A, B)
+    own = workspace.host.folders.models[0]
+    own.mkdir()
+    for name in ("aaa.safetensors", "zzz.safetensors"):
+        shutil.copyfile(digits / A, own / name)
+    assert choices.pair(workspace) == (A, B), "small merges beside the digits"
+    monkeypatch.setattr(choices, "SMALL", 1_000_000)
+    assert not choices.is_demo(workspace)
+    assert choices.pair(workspace) == ("aaa.safetensors", "zzz.safetensors")
 
 
 def test_the_page_names_its_fields_and_exposes_no_api(workspace: Workspace) -> None:

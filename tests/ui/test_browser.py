@@ -1,0 +1,324 @@
+"""The tab in headless Chromium, against the real server with the digits models.
+
+With ASTOLFO_SCREENSHOTS=folder every test that looks leaves its pictures there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+ALLOWED = "cdnjs.cloudflare.com"  # gradio 3 asks for a script of its own there, and does without
+MERGE = "figure[data-name=merge] img"
+START_SECONDS, LOAD_MS = 120, 120_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with the digits models and an empty models folder before them."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "models").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "lib_astolfo", "serve", f"port={port}"]
+    command += ["--models", str(folder / "models"), "--outputs", str(folder / "outputs")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "ASTOLFO_AUTH": ""})
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/astolfo/v1/jobs", process, folder / "log")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"the server did not come up:\n{log.read_text('utf-8', 'replace')}")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser, or a skip that says what is missing."""
+    path = os.environ.get("ASTOLFO_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium on the PATH (ASTOLFO_CHROMIUM names another one)")
+    with sync_api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield made
+        made.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def open_page(chromium: Any, server: str) -> Iterator[Open]:
+    """``open_page(width=, theme=)``: the tab once it is ready. Whatever the browser complains of fails the test."""
+    complaints: list[str] = []
+    pages = []
+
+    def note(message: Any) -> None:
+        where = (message.location or {}).get("url", "")
+        if message.type == "error" and ALLOWED not in where:
+            complaints.append(f"{message.text} ({where})")
+
+    def asked(request: Any) -> None:
+        if not request.url.startswith((server, server.replace("http", "ws"), "data:", "blob:")):
+            complaints.extend([] if ALLOWED in request.url else [f"asked {request.url}"])
+
+    def make(width: int = 1200, height: int = 950, theme: str = "light") -> Any:
+        page = chromium.new_page(viewport={"width": width, "height": height})
+        pages.append(page)
+        page.on("console", note)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", asked)
+        page.goto(f"{server}?__theme={theme}")
+        page.wait_for_selector(MERGE, timeout=LOAD_MS)
+        return page
+
+    yield make
+    for page in pages:
+        page.close()
+    assert complaints == []
+
+
+def look(page: Any, name: str, *, whole: bool = True) -> None:
+    """Keep a screenshot where ASTOLFO_SCREENSHOTS says."""
+    folder = os.environ.get("ASTOLFO_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(500)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=whole)
+
+
+def tab(page: Any, name: str) -> None:
+    page.locator("#astolfo_tabs button").filter(has_text=name).first.click()
+
+
+def fill(page: Any, field: str, text: str) -> None:
+    page.locator(f"#{field}").locator("textarea, input").first.fill(text)
+
+
+def value(page: Any, field: str) -> str:
+    return str(page.locator(f"#{field}").locator("textarea, input").first.input_value())
+
+
+def slide(page: Any, field: str, to: float) -> None:
+    page.locator(f"#{field} input[type=range]").fill(str(to))
+
+
+def pictures(page: Any) -> dict[str, str]:
+    names = ("base", "merge", "trained")
+    return {name: page.get_attribute(f"figure[data-name={name}] img", "src") for name in names}
+
+
+def caption(page: Any, words: str) -> None:
+    """Wait until the merge is drawn that is called so."""
+    found = "document.querySelector('figure[data-name=merge] figcaption').textContent"
+    page.wait_for_function(f"{found} === {words!r}", timeout=20_000)
+
+
+def test_the_slider_redraws_the_merge_and_nothing_else(open_page: Open) -> None:
+    page = open_page()
+    before = pictures(page)
+    for ratio in (0.8, 0.6, 0.4, 0.2):  # many moves at once end at the last one
+        slide(page, "astolfo_lab_ratio", ratio)
+    caption(page, "Merge 0.2")
+    after = pictures(page)
+    assert after["merge"] != before["merge"]
+    assert (after["base"], after["trained"]) == (before["base"], before["trained"])
+    assert "ratio: 0.2" in value(page, "astolfo_lab_recipe")
+    slide(page, "astolfo_lab_ratio", 0.5)
+    caption(page, "Merge 0.5")
+    assert pictures(page) == before, "the same recipe and seed draw the same picture"
+
+
+def test_what_does_not_apply_is_hidden(open_page: Open) -> None:
+    page = open_page()
+    hidden = ["shift", "zero_terminal_snr", "uncond_weight", "uncond_text", "uncond_start"]
+    assert [name for name in hidden if page.locator(f"#astolfo_lab_{name}").is_visible()] == []
+    page.locator("#astolfo_lab_uncond label").filter(has_text="average").click()
+    page.locator("#astolfo_lab_uncond_weight").wait_for()
+    page.locator("#astolfo_lab_prediction label").filter(has_text="rf").click()
+    page.locator("#astolfo_lab_shift").wait_for()
+    assert not page.locator("#astolfo_lab_uncond_text").is_visible()
+    tab(page, "Merge")
+    assert not page.locator("#astolfo_merge_c").is_visible()
+    page.locator("#astolfo_merge_method label").filter(has_text="add_difference").click()
+    page.locator("#astolfo_merge_c").wait_for()
+
+
+def test_blocks_are_bars_and_numbers_in_step(open_page: Open) -> None:
+    page = open_page()
+    page.locator("#astolfo_lab_blocks_panel").get_by_text("Block ratios").first.click()
+    bars = page.locator("#astolfo_lab_blocks_panel .astolfo-block")
+    bars.nth(3).wait_for()
+    assert bars.count() == 20
+    bars.nth(3).scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    start, end = bars.nth(3).bounding_box(), bars.nth(9).bounding_box()
+    page.mouse.move(start["x"] + 5, start["y"] + 0.1 * start["height"])
+    page.mouse.down()
+    page.mouse.move(end["x"] + 5, end["y"] + 0.9 * end["height"], steps=12)
+    page.mouse.up()
+    caption(page, "Merge by blocks")
+    numbers = [float(part) for part in value(page, "astolfo_lab_blocks").split(",")]
+    assert len(numbers) == 20
+    assert numbers[0] == numbers[-1] == 0.5
+    assert numbers[3] > 0.7 > numbers[6] > numbers[9] and abs(numbers[9] - 0.1) < 0.05
+    look(page, "lab-blocks")
+    fill(page, "astolfo_lab_blocks", ", ".join(["0.25"] * 20))
+    page.wait_for_function("document.querySelector('.astolfo-block').getAttribute('aria-valuenow') === '0.25'")
+    bars.nth(0).focus()
+    page.keyboard.press("ArrowUp")
+    assert value(page, "astolfo_lab_blocks").startswith("0.3, 0.25")
+    fill(page, "astolfo_lab_blocks", "1, 2")
+    page.locator("#astolfo_lab_blocks .astolfo-error").wait_for()
+    page.get_by_role("button", name="One ratio for all blocks").first.click()
+    caption(page, "Merge 0.5")
+    assert page.locator("#astolfo_lab_blocks .astolfo-error").count() == 0
+
+
+def test_an_error_stands_at_its_field_until_it_is_mended(open_page: Open) -> None:
+    page = open_page()
+    page.get_by_text("Sampler, steps, size").first.click()
+    fill(page, "astolfo_lab_width", "3")
+    page.locator("#astolfo_lab_draw").click()
+    error = page.locator("#astolfo_lab_width .astolfo-error")
+    error.wait_for()
+    assert "found 3; expected a multiple of" in error.inner_text()
+    assert page.locator("#astolfo_lab_width.astolfo-bad").count() == 1
+    look(page, "lab-error")
+    fill(page, "astolfo_lab_width", "0")
+    page.locator("#astolfo_lab_draw").click()
+    error.wait_for(state="detached")
+    tab(page, "Search")
+    fill(page, "astolfo_search_ratio", "0-1 [x]")
+    page.locator("#astolfo_search_start").click()
+    page.locator("#astolfo_search_ratio .astolfo-error").wait_for()
+    tab(page, "Merge")
+    fill(page, "astolfo_merge_output", "../outside")
+    page.locator("#astolfo_merge_start").click()
+    page.locator("#astolfo_merge_output .astolfo-error").wait_for()
+    assert page.locator("#astolfo_merge_result .astolfo-job").count() == 0
+
+
+def test_a_merge_is_written_and_reported(open_page: Open) -> None:
+    page = open_page()
+    tab(page, "Merge")
+    slide(page, "astolfo_merge_ratio", 0.3)
+    fill(page, "astolfo_merge_output", "third 三分")
+    page.locator("#astolfo_merge_start").click()
+    result = page.locator("#astolfo_merge_result .astolfo-job").first
+    result.locator("table").wait_for(timeout=LOAD_MS)
+    assert "third 三分.safetensors" in result.inner_text() and "not merged" in result.inner_text()
+    look(page, "merge")
+    page.locator("#astolfo_merge_refresh").click()
+    page.locator("#astolfo_merge_a input").click()
+    page.locator("#astolfo_merge_a").locator("[aria-label='third 三分.safetensors']").wait_for()
+
+
+def start_search(page: Any, ratios: str, pictures: int) -> None:
+    tab(page, "Search")
+    fill(page, "astolfo_search_ratio", ratios)
+    fill(page, "astolfo_search_cfg", "3")
+    fill(page, "astolfo_search_pictures", str(pictures))
+    page.locator("#astolfo_search_start").click()
+
+
+def test_a_search_fills_the_gallery_and_survives_a_reload(open_page: Open) -> None:
+    page = open_page()
+    start_search(page, "0-1 [4]", 8)
+    cells = page.locator(".astolfo-cells figure")
+    cells.first.wait_for(timeout=LOAD_MS)
+    strip = page.locator(".astolfo-strip").first
+    assert "grid: running" in strip.inner_text() and "%" in strip.inner_text()
+    assert cells.count() < 8, "pictures appear while it runs"
+    page.reload()
+    tab(page, "Search")
+    page.wait_for_function("document.querySelector('.astolfo-strip').textContent.includes('grid: running')")
+    cells.first.wait_for()
+    page.locator(".astolfo-headline").first.wait_for(timeout=LOAD_MS)
+    assert cells.count() == 8
+    assert "ratio 0, CFG 3, zero uncond" in cells.first.inner_text()
+    sheets = page.locator(".astolfo-sheets img")
+    assert sheets.count() == 2
+    assert min(sheets.nth(i).evaluate("image => image.naturalWidth") for i in range(2)) > 300
+    assert page.locator(".astolfo-links a").filter(has_text="report.html").count() == 1
+    fill(page, "astolfo_bake_output", "winner")
+    page.locator("#astolfo_bake_start").click()
+    baked = page.locator("#astolfo_bake_result table").first
+    baked.wait_for(timeout=LOAD_MS)
+    assert "winner.safetensors" in baked.inner_text() and "winner.yaml" in baked.inner_text()
+    look(page, "search")
+
+
+def test_the_strip_pauses_resumes_and_stops(open_page: Open) -> None:
+    page = open_page()
+    start_search(page, "0-1 [11]", 64)
+    strip = page.locator(".astolfo-strip").first
+    for action, words in (("pause", "grid: paused"), ("resume", "grid: running"), ("stop", "Last job, grid: stopped")):
+        strip.get_by_role("button", name=action).click(timeout=LOAD_MS)
+        page.wait_for_function(
+            f"document.querySelector('.astolfo-strip').textContent.includes({words!r})", timeout=LOAD_MS
+        )
+    assert strip.locator("button:visible").count() == 0
+
+
+def test_a_hidden_page_asks_for_nothing(open_page: Open) -> None:
+    page = open_page()
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => window.astolfoHidden, configurable: true })")
+    page.evaluate("window.astolfoHidden = true")
+    page.wait_for_timeout(1500)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(6000)
+    assert asked == []
+    page.evaluate("window.astolfoHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(1000)
+    assert any("/jobs" in url for url in asked)
+
+
+@pytest.mark.parametrize(("name", "width"), [("desk", 1200), ("phone", 390)])
+def test_every_panel_fits_in_light_and_dark(open_page: Open, name: str, width: int) -> None:
+    page = open_page(width=width, theme="dark")
+    assert page.evaluate("document.body.classList.contains('dark')")
+    for theme in ("dark", "light"):
+        if theme == "light":
+            page.evaluate("document.body.classList.remove('dark')")
+        for panel in ("Lab", "Merge", "Search"):
+            tab(page, panel)
+            page.wait_for_timeout(200)
+            over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert over <= 0, f"{panel} is {over} px too wide"
+            look(page, f"{name}-{theme}-{panel.lower()}")
+        ink = page.evaluate("getComputedStyle(document.querySelector('.astolfo-strip strong')).color")
+        bright = sum(int(part) for part in ink.strip("rgba()").split(",")[:3]) / 3
+        assert (bright > 128) == (theme == "dark"), ink
