@@ -202,6 +202,8 @@ class LiveWeights:
         progress: Progress | None = None,
     ) -> list[Computer]:
         computers: list[Computer] = []
+        if not work and progress is None:
+            return computers
         buffers = iter(self._scratch)
 
         def make_worker() -> Callable[[Batch], None]:
