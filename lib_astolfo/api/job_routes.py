@@ -88,8 +88,9 @@ def _add_ask(router: APIRouter, workspace: Workspace, ask: str) -> None:
 def _add_views(router: APIRouter, workspace: Workspace) -> None:
     @router.get("/jobs", summary="Jobs, newest first", responses=describe.answers(list[Job]))
     def jobs(limit: int = 100) -> list[dict[str, Any]]:
-        """Unfinished ones are always among them."""
-        return [job.to_dict() for job in workspace.jobs.list(limit)]
+        """Unfinished ones are always among them. Without `result`, which can be long: GET /jobs/{id} has it."""
+        shown = [job.to_dict() for job in workspace.jobs.list(limit)]
+        return [{name: value for name, value in one.items() if name != "result"} for one in shown]
 
     @router.get("/jobs/{job_id}", summary="One job", responses=describe.answers(Job))
     def job(job_id: str) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.errors import BadInput, Failed
+from lib_astolfo.errors import BadInput, Failed, Stopped
 
 if TYPE_CHECKING:
     from lib_astolfo.jobs import Task
@@ -41,7 +42,10 @@ def run(settings: BenchSettings, workspace: Workspace, task: Task) -> dict[str, 
         command += ["--only", settings.only]
     process = subprocess.Popen(command, stdout=sys.stderr, cwd=ROOT)
     try:
-        code = process.wait()
+        while (code := process.poll()) is None:
+            time.sleep(0.2)
+            if task.cancelled:
+                raise Stopped("stopped")
     finally:
         process.terminate()
         process.wait()

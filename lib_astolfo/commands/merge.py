@@ -74,7 +74,9 @@ def check(settings: MergeSettings, workspace: Workspace) -> MergeSettings:
     recipe = recipe_of(settings)
     resolve_all(recipe, workspace)
     output = output_name(recipe, settings.output)
-    checkpoint_target(workspace, output, overwrite=settings.overwrite)
+    target = checkpoint_target(workspace, output, overwrite=settings.overwrite)
+    if settings.sidecar and not settings.overwrite:
+        _check_sidecar(target)
     return replace(settings, output=output)
 
 
@@ -103,8 +105,6 @@ def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: 
     settings = check(settings, workspace)
     recipe = recipe_of(settings)
     target = checkpoint_target(workspace, settings.output, overwrite=settings.overwrite)
-    if settings.sidecar:
-        _check_sidecar(target, settings.overwrite)
     report = merge(
         recipe,
         workspace.resolve,
@@ -132,11 +132,11 @@ def _name(target: Path, workspace: Workspace) -> str:
     return target.relative_to(folder).as_posix() if target.is_relative_to(folder) else str(target)
 
 
-def _check_sidecar(target: Path, overwrite: bool) -> None:
+def _check_sidecar(target: Path) -> None:
     from lib_astolfo.checkpoints.sidecar import path_for
 
     path = path_for(target)
-    if path.exists() and not overwrite:
+    if path.exists():
         raise BadInput("output", f"{path.name} is there already", "another name, overwrite=true, or sidecar=false")
 
 

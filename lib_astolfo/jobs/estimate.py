@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 SPACING = 0.2  # seconds between two remembered points
+WARM = 3  # points
 WINDOW = 40  # points; with the spacing at least the last eight seconds of work
 
 
@@ -47,7 +48,8 @@ class Estimate:
         """At the present moment; None before two points are known."""
         if not self._points:
             return None
-        (begun, first), (seen, done) = self._points[0], self._last
+        warm = 1 if len(self._points) > WARM else 0  # the first step loads models and fills caches
+        (begun, first), (seen, done) = self._points[warm], self._last
         if done >= self._total:
             return 0.0
         if done <= first or seen <= begun:

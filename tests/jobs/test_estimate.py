@@ -36,6 +36,15 @@ def test_steady_work(clock: Clock) -> None:
     assert estimate.seconds_left() == pytest.approx(155.0)
 
 
+def test_a_slow_first_step_is_soon_forgotten(clock: Clock) -> None:
+    estimate = Estimate(clock)
+    estimate.add(0, 100)
+    work(estimate, clock, range(1, 2), 100, 60.0)
+    assert estimate.seconds_left() == pytest.approx(99 * 60.0)
+    work(estimate, clock, range(2, 5), 100, 1.0)
+    assert estimate.seconds_left() == pytest.approx(96.0)
+
+
 def test_pauses_do_not_count(clock: Clock) -> None:
     estimate = Estimate(clock)
     estimate.add(0, 100)
