@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 """In a list of choices: leave it to the model or the sampler."""
 DIGITS = ("digits-eps.safetensors", "digits-v.safetensors")
+AB = (("a", "A, base", "Ratio 0; type to search the list"), ("b", "B, trained", "Ratio 1"))
 SMALL = 100_000_000
 """Bytes below which a checkpoint is drawn with at once."""
 
@@ -63,6 +64,12 @@ def schedules() -> list[str]:
     from lib_astolfo.diffusion.schedule import SCHEDULES
 
     return [AUTO, *SCHEDULES]
+
+
+def scores() -> list[str]:
+    from lib_astolfo.commands.grid import all_scores
+
+    return list(all_scores())
 
 
 def not_auto(value: Any) -> Any:

@@ -36,7 +36,7 @@ def build(workspace: Workspace) -> None:
     demo = choices.is_demo(workspace)
     with gr.Row(elem_classes=["astolfo-sides"]):
         with gr.Column(scale=4, min_width=300):
-            a, _ = choices.model_fields(form, workspace, (("a", "A, base", "Ratio 0"), ("b", "B, trained", "Ratio 1")))
+            a, _ = choices.model_fields(form, workspace, choices.AB)
             _prompt_fields(form, demo)
             button = gr.Button("Draw", variant="primary", elem_id=form.element("draw"))
             _sampler_fields(form, demo)

@@ -33,7 +33,7 @@ def build(workspace: Workspace) -> None:
             formula = gr.HTML(_formula("weighted_sum"), elem_id=form.element("formula"))
             a, *_ = choices.model_fields(form, workspace, MODELS)
         with gr.Column(scale=6, min_width=300):
-            form.slider("ratio", "Ratio", "0 keeps A, 1 takes B whole", (0, 1, 0.01), value=0.5)
+            form.slider("ratio", "Ratio", "0 keeps A; 1 is B, or the whole difference", (0, 1, 0.01), value=0.5)
             blocks.fields(form, workspace, a)
             _file_fields(form)
             button = gr.Button("Merge to file", variant="primary", elem_id=form.element("start"))

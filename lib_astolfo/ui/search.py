@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lib_astolfo.jobs import Job
 
 KINDS = ("grid", "demo")
+AXES = ("ratio", "cfg", "uncond", "prediction")
+SAME = ("pictures", "seed", "sampler", "schedule", "steps", "scores", "primary")
 RANGE_HELP = "A list, or a range: 0-1 [11] is points, 0-1 (+0.1) is steps"
 NOTHING = "Pictures, curves and the report appear here while a search runs."
 
@@ -27,7 +29,7 @@ def build(workspace: Workspace) -> Any:
     form = Form("astolfo_search", names={"models": "a", "axes": "ratio"})
     with gr.Row(elem_classes=["astolfo-sides"]):
         with gr.Column(scale=4, min_width=300):
-            choices.model_fields(form, workspace, (("a", "A, base", "Ratio 0"), ("b", "B, trained", "Ratio 1")))
+            choices.model_fields(form, workspace, choices.AB)
             _axes_fields(form)
             _picture_fields(form, choices.is_demo(workspace))
             button = gr.Button("Start search", variant="primary", elem_id=form.element("start"))
@@ -65,7 +67,11 @@ def _picture_fields(form: Form, demo: bool) -> None:
     with gr.Accordion("Sampler and scores", open=False):
         form.text("negative", "Negative prompt", "For uncond host")
         choices.sampler_fields(form, 8 if demo else 20)
-        form.text("primary", "Deciding score", "Its name; empty: the first that can decide")
+        form.text("prediction", "Predictions", "As v, v ztsnr, rf shift 3; empty: what the models say")
+        known, words = choices.scores(), "None ticked: all that fit the models"
+        form.add("scores", gr.CheckboxGroup, "Scores", words, choices=known, value=[])
+        listed = [choices.AUTO, *known]
+        form.add("primary", gr.Dropdown, "Deciding score", "Chooses the winner", choices=listed, value=choices.AUTO)
 
 
 def _results(workspace: Workspace, search: Form) -> Any:
@@ -135,15 +141,14 @@ def bake(workspace: Workspace, values: Mapping[str, Any]) -> str:
 
 def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the command ``grid`` from the panel's values."""
-    axes = {name: items(values[name]) for name in ("ratio", "cfg", "uncond")}
-    settings = {name: choices.not_auto(values[name]) for name in ("pictures", "seed", "sampler", "schedule", "steps")}
+    axes = {name: items(values[name]) for name in AXES}
+    settings = {name: choices.not_auto(values[name]) for name in SAME}
     return {
         **settings,
         "models": {slot: values[slot] or "" for slot in ("a", "b")},
         "axes": {name: given for name, given in axes.items() if given},
         "prompts": [line.strip() for line in (values["prompts"] or "").splitlines() if line.strip()],
         "negative": values["negative"] or "",
-        "primary": (values["primary"] or "").strip(),
     }
 
 

@@ -33,7 +33,7 @@ SEARCH = {
     "prompts": "red seven\n\n blue two",
 }
 SEARCH = {**SEARCH, "pictures": 4, "seed": 1, "negative": "", "sampler": "Euler", "schedule": "auto", "steps": 4}
-SEARCH = {**SEARCH, "primary": ""}
+SEARCH = {**SEARCH, "primary": "auto", "scores": [], "prediction": ""}
 
 
 def queued(workspace: Workspace, place: str) -> Any:
@@ -78,10 +78,17 @@ def test_search_settings_reach_the_command(workspace: Workspace) -> None:
     values = search.settings_of(SEARCH)
     job = workspace.submit("grid", values)
     assert job.settings["prompts"] == ["red seven", "blue two"]
-    assert job.settings["schedule"] == ""
+    assert job.settings["schedule"] == "" and job.settings["primary"] == ""
     axes = {name: expand(name, given) for name, given in job.settings["axes"].items()}
     assert axes["ratio"] == (0.0, 0.5, 1.0) and axes["cfg"] == (2.0, 4.0)
     assert [uncond.mode for uncond in axes["uncond"]] == ["zero", "null"]
+
+
+def test_predictions_and_scores_of_a_search(workspace: Workspace) -> None:
+    values = {**SEARCH, "prediction": "v, v ztsnr", "scores": ["near", "accuracy"], "primary": "near"}
+    job = workspace.submit("grid", search.settings_of(values))
+    assert [one.describe() for one in expand("prediction", job.settings["axes"]["prediction"])] == ["v", "v ZTSNR"]
+    assert job.settings["scores"] == ["near", "accuracy"] and job.settings["primary"] == "near"
 
 
 def test_an_empty_axis_is_left_out() -> None:
