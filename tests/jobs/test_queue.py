@@ -259,3 +259,26 @@ def test_a_damaged_or_foreign_journal_is_named(tmp_path: Path) -> None:
     (tmp_path / "jobs.sqlite").unlink()
     queue.start()
     queue.shutdown()
+
+
+def test_a_full_disk_is_survived(queue: JobQueue, gate: Gate) -> None:
+    job = queue.submit("gate", {"steps": 2})
+    assert gate.entered.wait(20)
+    assert queue._worker is not None
+    database = queue._worker.ledger.journal._db
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(Failed, match="could not be written"):
+        for _ in range(200):
+            queue.submit("gate", {"steps": 1, "prompt": "x" * 2000})
+    taken = [one.id for one in queue.list(1000)]
+    for _ in range(2 + len(taken)):
+        gate.steps.release()
+    over = queue.wait(job.id, 20)
+    assert (over.state, over.result["steps"]) == ("done", 2)
+    database.execute("PRAGMA max_page_count=1000000")
+    gate.steps.release()
+    last = queue.submit("gate", {"steps": 1})
+    assert queue.wait(last.id, 20).state == "done"
+    queue.shutdown()
+    assert {one.id: one.state for one in queue.list(1000)} == dict.fromkeys([*taken, last.id], "done")
