@@ -208,6 +208,6 @@ def test_the_list_is_true_after_serve_was_killed(models: Path, outputs: Path) ->
     for job in shown.values():
         assert job["state"] == "done" or "killed" in job["error"]
         if job["state"] == "done":
-            assert Path(job["result"]["output"]).exists()
+            assert Path(again.ask(f"jobs/{job['id']}")["result"]["output"]).exists()
     assert again.end(signal.SIGTERM) == 0
     assert b"secret pass" not in b"".join(path.read_bytes() for path in (outputs / "jobs").glob("jobs.sqlite*"))
