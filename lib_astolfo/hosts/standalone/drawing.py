@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 Entry = TypeVar("Entry")
 
-BATCH = 16
+BATCH = 32
 BATCH_AREA = 4 * 64 * 64
 """Latent pixels of one batch: four pictures of 512x512."""
-DECODE_AREA = 2 * 512 * 512
-"""Picture pixels that the VAE decodes at once."""
+DECODE_AREA = {"cpu": 4 * 64 * 64, "": 2 * 512 * 512}
+"""Picture pixels that the VAE decodes at once; what fits a CPU's cache is twice as fast there."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def to_images(model: StandaloneModel, latents: torch.Tensor) -> Iterator[Image]:
     from PIL import Image
 
     pixels = latents.shape[-2] * latents.shape[-1] * model.architecture.latent_pixel**2
-    for part in latents.split(max(1, DECODE_AREA // pixels)):
+    at_once = DECODE_AREA.get(model.device.type, DECODE_AREA[""])
+    for part in latents.split(max(1, at_once // pixels)):
         decoded = (model.decode_latents(part) * 255).round().to(torch.uint8)
         for array in decoded.permute(0, 2, 3, 1).cpu().numpy():
             yield Image.fromarray(array, "RGB")
