@@ -94,7 +94,7 @@ class Optimum:
 
     @property
     def kind(self) -> str:
-        """``interior``, ``edge`` (the best is an end), ``flat`` (neither end nor most points are clearly worse) or ``unsure``."""
+        """``interior``, ``edge`` (an end is best), ``flat`` (no end and few points clearly worse) or ``unsure``."""
         first, last = (end.beyond(CHOSEN) for end in self.ends)
         if not first and not last and len(self.ties) >= FLAT_SHARE * len(self.xs):
             return "flat"

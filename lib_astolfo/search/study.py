@@ -125,9 +125,10 @@ class _Runner:
             start = time.monotonic()
             with self.live().temporarily(self.plan.recipe(first)):
                 hold = max(HOLD_SECONDS, HOLD_APPLIES * (time.monotonic() - start))
-                while time.monotonic() - start < hold:
+                while True:
                     self.batch()
-                    if not self.work.pending or not self._same_weights(first):
+                    late = time.monotonic() - start >= hold
+                    if late or not self.work.pending or not self._same_weights(first):
                         return
 
     def _same_weights(self, first: Cell) -> bool:

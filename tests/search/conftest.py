@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.search import sheet
 from lib_astolfo.search.plan import Plan, make_plan
@@ -33,13 +34,8 @@ Truth = Callable[[Mapping[str, Any]], Mapping[str, float]]
 
 
 def plan_of(axes: Mapping[str, Any], *, pictures: int = 64, scores: tuple[str, ...] = ("near",), **more: Any) -> Plan:
-    settings = StudySettings(
-        models={"a": "base.safetensors", "b": "trained.safetensors"},
-        axes=dict(axes),
-        prompts=["red seven", "blue two"],
-        pictures=pictures,
-        **more,
-    )
+    given = {"models": {"a": "base.safetensors", "b": "trained.safetensors"}, "prompts": ["red seven", "blue two"]}
+    settings = StudySettings(**{**given, "axes": dict(axes), "pictures": pictures, **more})
     known = {name: SCORES[name] for name in scores}
     return make_plan(settings, known, sampling=Sampling("v", zero_terminal_snr=True))
 
@@ -52,10 +48,16 @@ def construct(tmp_path: Path) -> Callable[..., StudyResult]:
     """
 
     def make(
-        axes: Mapping[str, Any], truth: Truth, *, noise: float = 0.02, shared: float = 0.15, **more: Any
+        axes: Mapping[str, Any],
+        truth: Truth,
+        *,
+        noise: float = 0.02,
+        shared: float = 0.15,
+        settings: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> StudyResult:
-        names = tuple(truth(dict.fromkeys(axes, 0.5)) if "scores" not in more else more.pop("scores"))
-        plan = plan_of(axes, scores=names, **more)
+        names = tuple(truth(plan_of(axes).cells[0].values))
+        plan = plan_of(axes, scores=names, **{**more, **(settings or {})})
         random = np.random.default_rng(7)
         same = random.normal(0, shared, plan.settings.pictures)
         same -= same.mean()
@@ -75,3 +77,12 @@ def construct(tmp_path: Path) -> Callable[..., StudyResult]:
         return StudyResult(plan, tuple(cells), tmp_path, seconds=12.0)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The standalone host on the shipped digits models."""
+    from lib_astolfo.demo import models_folder
+    from lib_astolfo.hosts.standalone import StandaloneHost
+
+    return Workspace(StandaloneHost([models_folder()], tmp_path_factory.mktemp("outputs"), device="cpu"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ def test_ratio_is_outermost_and_weights_change_least() -> None:
     plan = plan_of(AXES)
     assert list(plan.axes) == ["ratio", "cfg", "uncond"]
     keys = [plan.weights_key(cell) for cell in plan.cells]
-    changes = sum(one != other for one, other in zip(keys, keys[1:], strict=False))
+    changes = sum(one != other for one, other in itertools.pairwise(keys))
     assert changes == 2, "three ratios, each written once"
     assert [cell.values["ratio"] for cell in plan.cells][::4] == [0.0, 0.5, 1.0]
     assert [cell.values["cfg"] for cell in plan.cells][:4] == [4.0, 4.0, 1.5, 1.5], "others keep the given order"

@@ -56,5 +56,5 @@ def test_loss_points_down_whatever_the_side() -> None:
 
 
 def test_unknown_score_is_named_with_what_there_is() -> None:
-    with pytest.raises(BadInput, match="'beauty'.*brightness"):
+    with pytest.raises(BadInput, match=r"'beauty'.*brightness"):
         choose(["brightness", "beauty"], SCORES)
