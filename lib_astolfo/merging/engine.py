@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lib_astolfo.checkpoints.reader import CheckpointFile
-from lib_astolfo.checkpoints.writer import StreamingWriter
 from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.merging import header, plan, runs
 from lib_astolfo.merging.compute import Computer
+from lib_astolfo.merging.flushing import FlushingWriter
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.merging.report import Report
 from lib_astolfo.merging.workers import Progress, work_off
@@ -61,7 +61,7 @@ def merge(
         planned = plan.build(recipe, files)
         entries = {**header.entries(planned, hashes=hashes, progress=progress), **(metadata or {})}
         tensors = [(task.name, task.dtype, task.shape) for task in planned.tasks]
-        with StreamingWriter(output, tensors, entries, overwrite=overwrite) as writer:
+        with FlushingWriter(output, tensors, entries, overwrite=overwrite) as writer:
             replaced = _write(planned, writer, threads, progress)
             check_unchanged(files.values())
     seconds = time.perf_counter() - started
@@ -136,7 +136,7 @@ def make_report(planned: plan.Plan, replaced: Mapping[str, int], size: int, seco
     )
 
 
-def _write(planned: plan.Plan, writer: StreamingWriter, threads: int, progress: Progress | None) -> dict[str, int]:
+def _write(planned: plan.Plan, writer: FlushingWriter, threads: int, progress: Progress | None) -> dict[str, int]:
     """Compute and write every tensor; returns the values replaced by key."""
     tasks = sorted(planned.tasks, key=lambda task: writer.begin(task.name))
     chunks = [chunk for run in runs.make_runs(tasks) for chunk in runs.cut(run)]

@@ -158,6 +158,9 @@ class _Planner:
         self.files = files
         self.layout = layout
         self.any_layout = any_layout
+        self._blocks: dict[tuple[str, str], str] = {}
+        self._kept: dict[tuple[int, str], tuple[str, dict[str, float]]] = {}
+        self._slots: dict[int, list[str]] = {}
 
     def task(self, recipe: Recipe, name: str) -> Task | None:
         """The output tensor of that name, or None if the output does not have it."""
@@ -172,11 +175,14 @@ class _Planner:
 
     def block(self, recipe: Recipe, name: str) -> str:
         """Block of a key under the recipe's flag for the time embedding."""
-        return block_of(name, self.layout, time_embed=str(recipe.options.get("time_embed", "in00")))
+        flag = str(recipe.options.get("time_embed", "in00"))
+        if (flag, name) not in self._blocks:
+            self._blocks[flag, name] = block_of(name, self.layout, time_embed=flag)
+        return self._blocks[flag, name]
 
     def part(self, recipe: Recipe, name: str) -> _Part | None:
         """Value of a key under a recipe."""
-        slots = policy.slots_in_order(recipe)
+        slots = self._slots.get(id(recipe)) or self._slots.setdefault(id(recipe), policy.slots_in_order(recipe))
         values = {slot: self.model_part(recipe.models[slot], name) for slot in slots}
         first = values[slots[0]]
         if first is None:
@@ -213,6 +219,12 @@ class _Planner:
         if not first.value.leaves[0].info.dtype.is_floating_point:
             return "integers are kept", {}
         block = self.block(recipe, name)
+        if (id(recipe), block) not in self._kept:
+            self._kept[id(recipe), block] = self.block_options(recipe, block)
+        return self._kept[id(recipe), block]
+
+    def block_options(self, recipe: Recipe, block: str) -> tuple[str, dict[str, float]]:
+        """The same for a whole block."""
         if block == OTHER:
             return "of no known block", {}
         method = methods.get(recipe.method)

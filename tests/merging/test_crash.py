@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lib_astolfo.errors import Failed
-from lib_astolfo.merging import workers
+from lib_astolfo.merging import flushing, workers
 from lib_astolfo.merging.engine import merge
 from lib_astolfo.merging.recipe import Recipe
 from tests.merging.tiny import UNET, Make, load
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MERGE = """
 import sys, time
 from pathlib import Path
-from lib_astolfo.merging import workers
+from lib_astolfo.merging import flushing, workers
 from lib_astolfo.merging.engine import merge
 from lib_astolfo.merging.recipe import Recipe
 models, output = map(Path, sys.argv[1:])
@@ -160,3 +160,35 @@ def test_a_disk_that_fills_up_midway(
     with pytest.raises(Failed, match="disk is full"):
         merge(RECIPE, resolve, tmp_path / "out.safetensors")
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+@pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="fdatasync is replaced")
+def test_a_disk_that_fails_while_it_is_flushed(
+    pair: None, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells a failed flush once; it must not be forgotten before the file takes its name."""
+
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(flushing, "FLUSH", 4 << 20)
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(Failed, match="disk failed"):
+        merge(RECIPE, resolve, tmp_path / "out.safetensors")
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+@pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="fdatasync is watched")
+def test_flushing_begins_before_the_end(
+    pair: None, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, flushed = os.fdatasync, []
+
+    def watched(fd: int) -> None:
+        flushed.append(fd)
+        real(fd)
+
+    monkeypatch.setattr(flushing, "FLUSH", 4 << 20)
+    monkeypatch.setattr(os, "fdatasync", watched)
+    merge(RECIPE, resolve, tmp_path / "out.safetensors")
+    assert flushed
