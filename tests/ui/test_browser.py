@@ -292,6 +292,14 @@ def test_the_strip_pauses_resumes_and_stops(open_page: Open) -> None:
     assert strip.locator("button:visible").count() == 0
 
 
+def test_the_strip_stays_in_sight(open_page: Open) -> None:
+    page = open_page(width=390)
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_function("window.scrollY > 300")
+    box = page.locator(".astolfo-strip").first.bounding_box()
+    assert 0 <= box["y"] < 60
+
+
 def test_a_hidden_page_asks_for_nothing(open_page: Open) -> None:
     page = open_page()
     page.evaluate("Object.defineProperty(document, 'hidden', { get: () => window.astolfoHidden, configurable: true })")
