@@ -2,10 +2,10 @@
 
 Three stages, as the models people have: an ``eps`` base from scratch with its text encoders, whose dropped captions are
 zeros (what Stability trained SDXL with); a ``v`` finetune of it with zero terminal SNR, whose dropped captions are the
-empty text (what kohya's scripts do); and a short ``rf`` finetune of that. So each of the two unconds is the trained one
-somewhere along a merge. The same stage, seed and start give the same bytes on the same machine, torch and one thread.
-The network, the text encoders and the loss are the standalone host's and the diffusion room's: nothing here is only for
-the demo but the data.
+empty text (what kohya's scripts do), at a constant rate and without an average, so that it gains from being merged
+back; and a short ``rf`` finetune of that. The same stage, seed and start give the same bytes on the same machine, torch
+and one thread. The network, the text encoders and the loss are the standalone host's and the diffusion room's: nothing
+here is only for the demo but the data.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ WARMUP = 50
 class Stage:
     """How one model is trained.
 
-    ``rate``: peak of the cosine; ``text_share``: share of the steps in which the text encoders learn too;
-    ``zero``, ``null``: share of the captions replaced by zeros and by the empty text; ``debiased``: the loss is
-    weighted by sigma/alpha (Yu et al. 2023, arXiv:2310.08442), without which an eps model of this size draws too
-    bright; ``ema``: decay of the average that is saved.
+    ``rate``: peak of the cosine, or the rate throughout if ``constant``; ``text_share``: share of the steps in which
+    the text encoders learn too; ``zero``, ``null``: share of the captions replaced by zeros and by the empty text;
+    ``debiased``: the loss is weighted by sigma/alpha (Yu et al. 2023, arXiv:2310.08442), without which an eps model of
+    this size draws too bright; ``ema``: decay of the average that is saved, 0 for the last weights themselves.
     """
 
     prediction: str
@@ -54,12 +54,13 @@ class Stage:
     zero: float = 0.0
     null: float = 0.0
     debiased: bool = False
+    constant: bool = False
     ema: float = 0.995
 
 
 STAGES: dict[str, Stage] = {
     "eps": Stage("eps", 2400, 1e-3, text_share=0.4, zero=0.15, debiased=True),
-    "v": Stage("v", 1000, 3e-4, zero_terminal_snr=True, null=0.1),
+    "v": Stage("v", 800, 6e-4, zero_terminal_snr=True, null=0.1, constant=True, ema=0.0),
     "rf": Stage("rf", 300, 3e-4, ema=0.98),
 }
 
@@ -129,8 +130,10 @@ class _Learner:
             parameter.grad = None
 
     def _rate(self, step: int) -> float:
-        cosine = 0.5 * (1 + math.cos(math.pi * step / self._stage.steps)) + 0.01
-        return self._stage.rate * min(1.0, (step + 1) / WARMUP) * cosine
+        rate = self._stage.rate * min(1.0, (step + 1) / WARMUP)
+        if self._stage.constant:
+            return rate
+        return rate * (0.5 * (1 + math.cos(math.pi * step / self._stage.steps)) + 0.01)
 
     def _encode(self, batch: Batch) -> Conditioning:
         """The captions' encodings, one row for each picture; frozen encoders see each caption once."""
