@@ -75,7 +75,7 @@ def check(settings: DemoSettings, workspace: Workspace) -> None:
     """Refuse what cannot run, before it is queued. Errors: BadInput."""
     from .outputs import checkpoint_target
 
-    grid.prepare(study_settings(settings), workspace)
+    grid.check(study_settings(settings), workspace)
     if settings.output:
         checkpoint_target(workspace, settings.output)
 

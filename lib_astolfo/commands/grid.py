@@ -38,6 +38,7 @@ class GridSettings(StudySettings):
 
 def check(settings: GridSettings, workspace: Workspace) -> None:
     """Refuse what cannot become a grid, before it is queued. Errors: BadInput."""
+    named_folder(settings.folder, workspace)
     prepare(settings, workspace)
 
 
@@ -58,7 +59,7 @@ def run(settings: GridSettings, workspace: Workspace, task: Task) -> dict[str, A
 
 
 def carry_out(
-    settings: GridSettings, workspace: Workspace, task: Task, facts: Mapping[str, str] | None = None, title: str = ""
+    settings: GridSettings, workspace: Workspace, task: Task, *, facts: Mapping[str, str] | None = None, title: str = ""
 ) -> tuple[StudyResult, dict[str, Any]]:
     """Like ``run``; returns the study beside the result. ``facts`` and ``title`` go into the report."""
     from lib_astolfo.search import outcome
@@ -189,15 +190,29 @@ def _check_sampler(plan: Plan) -> None:
 
 def study_folder(name: str, workspace: Workspace, task: Task) -> Path:
     """The folder of the study: the job's own, or the one of this name in the outputs folder."""
-    if not name:
+    folder = named_folder(name, workspace)
+    if folder is None:
         return task.folder
-    outputs = workspace.host.folders.outputs
-    folder = outputs / name
-    parts = Path(name).parts
-    inside = not Path(name).is_absolute() and ".." not in parts and folder.resolve().is_relative_to(outputs.resolve())
-    if not inside or any(sign in name for sign in '\\:*?"<>|\0') or folder.resolve() == outputs.resolve():
-        raise BadInput("folder", repr(name), "a name inside the outputs folder")
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def named_folder(name: str, workspace: Workspace) -> Path | None:
+    """The folder of this name in the outputs folder, None without a name. Errors: BadInput for one that leads out."""
+    from lib_astolfo.hosts.standalone.paths import check_name, is_inside
+
+    if not name:
+        return None
+    outputs = workspace.host.folders.outputs
+    try:
+        folder = outputs.joinpath(*check_name(name))
+    except BadInput as error:
+        raise BadInput("folder", error.found, "a name inside the outputs folder") from error
+    taken = [
+        path for path in (workspace.host.folders.jobs, *workspace.host.folders.models) if is_inside(folder, [path])
+    ]
+    if not is_inside(folder, [outputs]) or taken:
+        raise BadInput("folder", repr(name), "a name inside the outputs folder that is not that of the jobs or models")
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lib_astolfo.hosts.base import Host, Progress
 from lib_astolfo.search import findings
 from lib_astolfo.search.axes import plain
-from lib_astolfo.search.plan import make_plan
+from lib_astolfo.search.plan import Plan, make_plan
 from lib_astolfo.search.statistics import worse
 from lib_astolfo.search.store import CellResult
 from lib_astolfo.search.study import StudyResult, run
@@ -41,7 +41,8 @@ def check(
         return None
     rival = findings.full_strength(result, score)
     cells = [best] if rival is None else [best, rival.first]
-    fresh = [_again(result, cell, host, live, folder, pictures, progress, report) for cell in cells]
+    plans = [_fresh(result.plan, cell, pictures) for cell in cells]
+    fresh = [run(plan, host, live, folder, progress=progress, report=report).cells[0] for plan in plans]
     value = fresh[0].scores[score.name]
     text = f"On {pictures} pictures with fresh seeds, which had no part in choosing it, the winner has {score.name} "
     text += f"{value.mean:.3f} ± {value.error:.3f} ({best.scores[score.name].mean:.3f} when it was chosen)"
@@ -59,20 +60,9 @@ def check(
     return Sentence("check", "found" if against.mean > 0 else "caution", text)
 
 
-def _again(
-    result: StudyResult,
-    cell: CellResult,
-    host: Host,
-    live: Callable[[], LiveWeights],
-    folder: Path,
-    pictures: int,
-    progress: Progress | None,
-    report: Progress | None,
-) -> CellResult:
-    """One cell of the study with more pictures, none of them with a seed that was used before."""
-    plan = result.plan
+def _fresh(plan: Plan, cell: CellResult, pictures: int) -> Plan:
+    """One cell of a plan with more pictures, none of them with a seed that was used before."""
     seed = (cell.cell.values.get("seed", plan.settings.seed) + FRESH_SEEDS) % 2**32
     axes = {name: [plain(value)] for name, value in cell.cell.values.items() if name != "seed"}
     settings = replace(plan.settings, axes=axes, pictures=pictures, seed=seed)
-    fresh = make_plan(settings, plan.scores, sampling=plan.natural, identity=plan.identity)
-    return run(fresh, host, live, folder, progress=progress, report=report).cells[0]
+    return make_plan(settings, plan.scores, sampling=plan.natural, identity=plan.identity)

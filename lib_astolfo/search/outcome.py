@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ SHEET, CURVES, REPORT, RECIPE = "sheet.png", "curves.png", "report.html", "winne
 def write(result: StudyResult, verdict: Verdict, extra: Extra | None = None) -> dict[str, str]:
     """Write contact sheet, curves, the winner's recipe and the report into the study's folder; kind to file name."""
     folder, extra, files = result.folder, extra or Extra(), {}
-    sheet.save(sheet.contact_sheet(result), folder / SHEET, sheet.infotext(result))
+    whole = sheet.contact_sheet(result)
+    sheet.save(whole, folder / SHEET, sheet.infotext(result))
     files["sheet"] = SHEET
     if "ratio" in result.plan.axes and result.plan.scores:
         _write(folder / CURVES, curves.png(result))
@@ -30,7 +32,7 @@ def write(result: StudyResult, verdict: Verdict, extra: Extra | None = None) -> 
     if text:
         _write(folder / RECIPE, text.encode("utf-8"))
         files["recipe"] = RECIPE
-    page = report.html(result, verdict, Extra(extra.title, extra.facts, extra.recipe or text, extra.before))
+    page = report.html(result, verdict, replace(extra, recipe=extra.recipe or text), contact=whole)
     _write(folder / REPORT, page.encode("utf-8"))
     files["report"] = REPORT
     return files

@@ -53,8 +53,13 @@ class Extra:
     before: Sequence[Sentence] = ()  # findings that stand before the others
 
 
-def html(result: StudyResult, verdict: Verdict, extra: Extra | None = None) -> str:
-    """The page. Nothing in it comes from another place: pictures are inside, there are no scripts and no links."""
+def html(
+    result: StudyResult, verdict: Verdict, extra: Extra | None = None, *, contact: Image.Image | None = None
+) -> str:
+    """The page. Nothing in it comes from another place: pictures are inside, there are no scripts and no links.
+
+    ``contact``: the contact sheet, where it is made already.
+    """
     extra = extra or Extra()
     body = [
         f"<h1>{escape(extra.title)}</h1>",
@@ -63,7 +68,7 @@ def html(result: StudyResult, verdict: Verdict, extra: Extra | None = None) -> s
         _winner(result, verdict, extra),
         _words(verdict, extra),
         _curves(result),
-        _sheet(result),
+        _sheet(contact or sheet.contact_sheet(result)),
         _tables(result),
         _made(result, extra),
     ]
@@ -130,8 +135,7 @@ def _curves(result: StudyResult) -> str:
     )
 
 
-def _sheet(result: StudyResult) -> str:
-    image = sheet.contact_sheet(result)
+def _sheet(image: Image.Image) -> str:
     return (
         '<section><h2>Contact sheet</h2><div class="scroll">'
         f'<img alt="pictures of every cell with labelled axes" src="{_jpeg(image)}"></div>'

@@ -127,7 +127,7 @@ def contact_sheet(result: StudyResult, *, heading: str = "") -> Image.Image:
                 draw.rectangle((x, y, x + grid.cell[0] - 1, y + grid.cell[1] - 1), outline=LINE)
                 continue
             sheet.paste(samples[cell.cell.key], (x, y))
-            _caption(draw, grid, (x, y), result, cell, cell is best)
+            _caption(draw, grid, (x, y), result, cell, best=cell is best)
     return sheet
 
 
@@ -178,7 +178,7 @@ def _row_labels(draw: ImageDraw.ImageDraw, grid: _Grid) -> None:
 
 
 def _caption(
-    draw: ImageDraw.ImageDraw, grid: _Grid, at: tuple[int, int], result: StudyResult, cell: CellResult, best: bool
+    draw: ImageDraw.ImageDraw, grid: _Grid, at: tuple[int, int], result: StudyResult, cell: CellResult, *, best: bool
 ) -> None:
     x, y = at
     if best:

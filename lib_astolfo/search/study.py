@@ -100,22 +100,22 @@ def _silent(done: int, total: int, text: str) -> None:
     """Nobody wants to know."""
 
 
+@dataclass
 class _Runner:
     """Takes turns with the host's lock: one merge, as many of its cells as fit into the turn, weights put back."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        host: Host,
-        live: Callable[[], LiveWeights],
-        store: CellStore,
-        work: _Work,
-        report: Progress,
-        on_cell: Callable[[CellResult], None] | None,
-    ) -> None:
-        self.plan, self.host, self.live, self.store, self.work = plan, host, live, store, work
-        self.report, self.on_cell = report, on_cell
-        self.total = len(plan.cells) * plan.settings.pictures
+    plan: Plan
+    host: Host
+    live: Callable[[], LiveWeights]
+    store: CellStore
+    work: _Work
+    report: Progress
+    on_cell: Callable[[CellResult], None] | None = None
+
+    @property
+    def total(self) -> int:
+        """Pictures of the whole study."""
+        return len(self.plan.cells) * self.plan.settings.pictures
 
     def turn(self) -> None:
         """Hold the lock, write the merge of the next cell, draw its cells until time is up, put the weights back."""

@@ -170,3 +170,14 @@ def test_stopped_early_is_said(construct: Construct) -> None:
 def test_text_marks_what_to_be_careful_about(construct: Construct) -> None:
     text = verdict(construct({"ratio": "0-1 [6]", "cfg": [4]}, lambda v: {"near": 1 + bowl(v["ratio"], 0.4)})).text()
     assert " ! Only one CFG was tried" in text
+
+
+def test_finer_ratios_lie_beside_the_best_ones(construct: Construct) -> None:
+    from lib_astolfo.search.refine import finer
+
+    result = construct(AXES, lambda v: {"near": 1 + bowl(v["ratio"], 0.4 if v["cfg"] == 4 else 0.6)}, noise=0.002)
+    assert finer(result, 6) == [0.3, 0.5, 0.7]
+    assert finer(result, 1) == [0.5], "the one that serves both CFGs"
+    assert finer(result, 0) == []
+    unscored = construct(AXES, lambda v: {"brightness": 0.5})
+    assert finer(unscored, 6) == []
