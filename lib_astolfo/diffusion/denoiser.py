@@ -54,8 +54,7 @@ class Denoiser:
 
     def forward(self, x: Tensor, sigma: Tensor, **kw: object) -> Tensor:
         """x0 [B, ...] in float32 or better, at ``x`` [B, ...] and ``sigma`` [B]; ``kw`` goes to the network."""
-        if x.dtype in (torch.float16, torch.bfloat16):
-            x = x.float()
+        x, sigma = (t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in (x, sigma))
         shape = (-1,) + (1,) * (x.ndim - 1)
         skip, out, scale = (
             c.to(x.dtype).reshape(shape) for c in self.row.scalings(sigma, weight=self.sampling.mixed_weight)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ class Guidance:
     def __post_init__(self) -> None:
         for name, low, high in (("scale", -100.0, 1000.0), ("rescale", 0.0, 1.0)):
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not low <= value <= high:
                 raise BadInput(f"guidance {name}", repr(value), f"a number from {low:g} to {high:g}")
             object.__setattr__(self, name, float(value))

@@ -43,7 +43,8 @@ class Levels:
         """Fractional index into the table, any shape, 0 to 999, by log sigma (k_diffusion/external.py:66-78)."""
         table = self._log_sigmas(sigma.device)
         log_sigma = sigma.float().log()
-        low = (torch.searchsorted(table, log_sigma.contiguous(), right=True) - 1).clamp(0, len(table) - 2)
+        # Not torch.searchsorted: Apple's MPS has none before torch 2.2.
+        low = ((log_sigma.unsqueeze(-1) >= table).sum(dim=-1) - 1).clamp(0, len(table) - 2)
         below, above = table[low], table[low + 1]
         return low + ((log_sigma - below) / (above - below)).clamp(0.0, 1.0)
 

@@ -26,7 +26,7 @@ class PictureNoise:
                 raise BadInput("seed", repr(seed), "a whole number from 0 to 2^64 - 1")
         self.seeds = tuple(seeds)
         self.shape = tuple(shape)
-        self._generators = [torch.Generator().manual_seed(_signed(seed)) for seed in self.seeds]
+        self._generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
 
     def draw(self, device: torch.device | str = "cpu") -> Tensor:
         """The next noise, float32 [B, *shape]."""
@@ -47,8 +47,3 @@ class PictureNoise:
 
 def _cpu(sigma: Tensor) -> Tensor:
     return torch.as_tensor(sigma).cpu()
-
-
-def _signed(seed: int) -> int:
-    """torch takes seeds from -2⁶³ to 2⁶⁴-1 but keeps 64 bits."""
-    return seed if seed < 2**63 else seed - 2**64

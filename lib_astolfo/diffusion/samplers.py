@@ -13,23 +13,13 @@ from ..errors import BadInput
 from .denoiser import Denoiser
 from .kdiffusion import sampling_module
 from .noise import PictureNoise
-from .own_samplers import (
-    sample_dpmpp_2s_ancestral_rf,
-    sample_euler_ancestral_rf,
-    sample_euler_cfgpp,
-    sample_restart,
-)
+from .own_samplers import sample_euler_cfgpp, sample_restart
 from .sampling import Sampling
 from .schedule import SCHEDULES
 
 Callback = Callable[[dict[str, object]], None]
 Prepared = tuple[Callable[..., Tensor], dict[str, Any]]
-OWN: dict[str, Callable[..., Tensor]] = {
-    "sample_euler_cfgpp": sample_euler_cfgpp,
-    "sample_euler_ancestral_rf": sample_euler_ancestral_rf,
-    "sample_dpmpp_2s_ancestral_rf": sample_dpmpp_2s_ancestral_rf,
-    "sample_restart": sample_restart,
-}
+OWN: dict[str, Callable[..., Tensor]] = {"sample_euler_cfgpp": sample_euler_cfgpp, "sample_restart": sample_restart}
 
 
 @dataclass(frozen=True)
@@ -65,12 +55,15 @@ class Sampler:
             return "sgm_uniform"
         return self.schedule
 
-    def sigmas(self, denoiser: Denoiser, steps: int, schedule: str = "") -> Tensor:
-        """``steps`` + 1 noise levels of the schedule, or of the default one. Raises BadInput for unknown names."""
+    def sigmas(self, denoiser: Denoiser, steps: int, schedule: str = "", **options: float | str) -> Tensor:
+        """``steps`` + 1 noise levels of the schedule, or of the default one. Raises BadInput for unknown names.
+
+        ``options``: the schedule's own, as ``family`` of align_your_steps.
+        """
         name = schedule or self.default_schedule(denoiser.sampling)
         if name not in SCHEDULES:
             raise BadInput("schedule", repr(name), "one of " + ", ".join(SCHEDULES))
-        levels = SCHEDULES[name](denoiser, steps + int(self.discard))
+        levels = SCHEDULES[name](denoiser, steps + int(self.discard), **options)
         return torch.cat([levels[:-2], levels[-1:]]) if self.discard else levels
 
     def sample(
@@ -98,10 +91,7 @@ class Sampler:
         if self.function in OWN:
             function = OWN[self.function]
         elif len(sigmas) == 2 and float(sigmas[1]) == 0.0:
-            return (
-                sampling_module().sample_euler,
-                {},
-            )  # one step to 0 is D for all; k-diffusion's SDE samplers fail there
+            return sampling_module().sample_euler, {}  # one step to 0 is D for all; k-diffusion's SDE samplers fail
         else:
             function = getattr(sampling_module(), self.function)
         options = dict(self.options)

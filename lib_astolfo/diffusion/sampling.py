@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
@@ -33,27 +32,20 @@ class Sampling:
             raise BadInput("prediction", repr(self.prediction), "one of " + ", ".join(PREDICTIONS))
         if not isinstance(self.zero_terminal_snr, bool):
             raise BadInput("zero_terminal_snr", repr(self.zero_terminal_snr), "true or false")
-        for name in ("shift", "mixed_weight"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise BadInput(name, repr(value), "a finite number")
-            object.__setattr__(self, name, float(value))
-        self._check_shift()
-        self._check_mixed()
-        self._check_terminal()
-
-    def _check_shift(self) -> None:
-        if not 0.01 <= self.shift <= 100.0:
-            raise BadInput("shift", self.shift, "a number from 0.01 to 100, where 1 is no shift")
+        self._check_number("shift", 0.01, 100.0, "a number from 0.01 to 100, where 1 is no shift")
+        self._check_number("mixed_weight", 0.0, 1.0, "a number from 0 (eps) to 1 (v)")
         if self.prediction != "rf" and self.shift != 1.0:
             raise BadInput("shift", self.shift, f"1 with prediction {self.prediction}: only rf has a shift")
-
-    def _check_mixed(self) -> None:
-        if not 0.0 <= self.mixed_weight <= 1.0:
-            raise BadInput("mixed_weight", self.mixed_weight, "a number from 0 (eps) to 1 (v)")
         if self.prediction != "mixed" and self.mixed_weight != 0.5:
             expected = f"0.5 with prediction {self.prediction}: only mixed uses it"
             raise BadInput("mixed_weight", self.mixed_weight, expected)
+        self._check_terminal()
+
+    def _check_number(self, name: str, low: float, high: float, expected: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise BadInput(name, repr(value), expected)
+        object.__setattr__(self, name, float(value))
 
     def _check_terminal(self) -> None:
         if not self.zero_terminal_snr:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput
-from .incomplete_beta import beta_quantile
 
 if TYPE_CHECKING:
     from .levels import Levels
@@ -133,7 +132,7 @@ def polyexponential(levels: Levels, n: int, *, rho: float = 1.0) -> Tensor:
 def beta(levels: Levels, n: int, *, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
     """Timesteps at quantiles of a beta distribution; Lee et al. 2024, arXiv:2407.12173, comfy/samplers.py."""
     last = len(levels.sigmas) - 1
-    places = [beta_quantile(1.0 - i / n, alpha, beta) * last for i in range(n)]
+    places = [last * quantile for quantile in _beta_quantiles([1.0 - i / n for i in range(n)], alpha, beta)]
     whole = [round(round(place, 9)) for place in places]
     if len(set(whole)) < n:  # so many steps that rounding would repeat some: the hosts then make fewer
         return _ended(levels.at(torch.tensor(places)))
@@ -144,7 +143,13 @@ def beta_a1111(levels: Levels, n: int, *, alpha: float = 0.6, beta: float = 0.6)
     """Sigmas at quantiles of a beta distribution; A1111 modules/sd_schedulers.py."""
     low, high = float(levels.sigma_min), float(levels.sigma_max)
     shares = [1.0 - i / (n - 1) if n > 1 else 1.0 for i in range(n)]
-    return _ended(torch.tensor([low + beta_quantile(share, alpha, beta) * (high - low) for share in shares]))
+    return _ended(torch.tensor([low + x * (high - low) for x in _beta_quantiles(shares, alpha, beta)]))
+
+
+def _beta_quantiles(shares: Sequence[float], alpha: float, beta: float) -> list[float]:
+    from scipy.special import betaincinv  # k-diffusion has loaded SciPy by now
+
+    return [float(x) for x in betaincinv(alpha, beta, shares)]
 
 
 def kl_optimal(levels: Levels, n: int) -> Tensor:

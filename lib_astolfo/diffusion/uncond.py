@@ -46,7 +46,7 @@ class Uncond:
             raise BadInput("uncond text", "nothing", 'a text; for the encoded empty text use the mode "null"')
         for name in ("weight", "start", "end"):
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not 0.0 <= value <= 1.0:
                 raise BadInput(f"uncond {name}", repr(value), "a number from 0 to 1")
             object.__setattr__(self, name, float(value))

@@ -92,6 +92,16 @@ def test_flow_table_rises_to_a_finite_end(shift: float) -> None:
     assert float(denoiser.sigma_max) >= 9999
 
 
+def test_places_of_many_sigmas_on_and_between_the_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without torch.searchsorted, which Apple's MPS lacks before torch 2.2."""
+    monkeypatch.delattr(torch, "searchsorted")
+    levels = Levels(Sampling("v", True))
+    between = levels.at(torch.arange(999) + 0.25)
+    both = torch.stack([levels.sigmas[:-1], between])
+    expected = torch.stack([torch.arange(999.0), torch.arange(999) + 0.25])
+    torch.testing.assert_close(levels.place(both), expected, rtol=0, atol=2e-2)
+
+
 def test_levels_outside_the_table_keep_its_ends() -> None:
     levels = Levels(Sampling())
     assert levels.place(torch.tensor([0.0, 1e-9, 1e9])).tolist() == [0.0, 0.0, 999.0]

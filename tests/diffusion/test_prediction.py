@@ -190,6 +190,14 @@ def test_half_precision_is_widened() -> None:
     assert wrapped(torch.ones(1, 4, 2, 2).half(), torch.tensor([3.0])).dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_noise_levels_are_widened_too(dtype: torch.dtype) -> None:
+    """4519 squared is more than float16 holds: with c_in = 0 everything would be NaN."""
+    guess, sigma = torch.full((1, 4, 2, 2), 0.5), torch.tensor([4519.0], dtype=dtype)
+    wrapped = Denoiser(lambda z, t: -guess, Sampling("v", True))
+    torch.testing.assert_close(wrapped((sigma * torch.ones(1, 4, 2, 2)).to(dtype), sigma), guess, rtol=0, atol=2e-3)
+
+
 def test_keywords_reach_the_network() -> None:
     answer = network(Sampling("v"), lambda cond: cond.crossattn.mean())
     wrapped = Denoiser(answer, Sampling("v"))

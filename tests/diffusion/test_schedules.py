@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from lib_astolfo.diffusion.denoiser import Denoiser
-from lib_astolfo.diffusion.incomplete_beta import beta_cdf, beta_quantile
 from lib_astolfo.diffusion.samplers import SAMPLERS, img2img_sigmas
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.schedule import SCHEDULES
@@ -130,13 +129,10 @@ def test_unknown_schedule_names_the_known_ones() -> None:
         SAMPLERS["Euler"].sigmas(Denoiser(lambda x, t: x, Sampling()), 4, "karas")
 
 
-@pytest.mark.parametrize(("a", "b"), [(0.6, 0.6), (0.3, 2.5), (5.0, 9.0), (1.0, 1.0)])
-def test_beta_quantile_undoes_the_distribution(a: float, b: float) -> None:
-    shares = [0.001, 0.1, 0.37, 0.5, 0.9, 0.999]
-    assert [beta_cdf(beta_quantile(share, a, b), a, b) for share in shares] == pytest.approx(shares, abs=1e-10)
-    assert (beta_quantile(0.0, a, b), beta_quantile(1.0, a, b)) == (0.0, 1.0)
-    if (a, b) == (1.0, 1.0):
-        assert beta_quantile(0.37, a, b) == pytest.approx(0.37)
+def test_an_even_beta_distribution_is_even() -> None:
+    wrapped = Denoiser(lambda x, t: x, Sampling())
+    made = SCHEDULES["beta"](wrapped, 27, alpha=1.0, beta=1.0)  # 999 = 27 * 37
+    assert made.tolist() == [*wrapped.sigmas[list(range(999, 0, -37))].tolist(), 0.0]
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1])
