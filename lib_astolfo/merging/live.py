@@ -7,6 +7,7 @@ written. Weights that the recipe's result does not have are the model's own.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,7 +51,9 @@ class LiveWeights:
     Two calls never run at once. Whoever draws pictures or trains meanwhile must hold the host's lock.
     """
 
-    def __init__(self, model: Model, resolve: engine.Resolve, *, threads: int = 1) -> None:
+    def __init__(self, model: Model, resolve: engine.Resolve, *, threads: int | None = None) -> None:
+        """``threads``: 1 or more, 4 or as many as there are cores if not given; the bits do not depend on it."""
+        threads = min(4, os.cpu_count() or 1) if threads is None else threads
         if threads < 1:
             raise BadInput("threads", threads, "1 or more")
         self._model = model

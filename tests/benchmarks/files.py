@@ -92,6 +92,7 @@ def live(folder: Path, size: str, repeats: int) -> dict[str, Any]:
     return {
         "bytes": found["bytes"],
         "change": spread(found["changes"]),
+        "change cpu": spread(found["cpu"]),
         "plain read": spread(found["reads"]),
         "ratio": spread([change / read for change, read in pairs]),
         "first change": found["first"],

@@ -48,12 +48,14 @@ def run_live(folder: str, repeats: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     model = Unet(_resolve(folder)("a"))
     _read_plainly(_resolve(folder)("b"))
-    live = LiveWeights(model, _resolve(folder))
+    live = LiveWeights(model, _resolve(folder), threads=1)
     first = _timed(lambda: live.apply(_ratio(0.5)))
-    changes, reads = [], []
+    changes, reads, cpu = [], [], []
     for step in range(int(repeats)):
         reads.append(_timed(lambda: _read_plainly(_resolve(folder)("b"))))
+        started = time.process_time()
         changes.append(_timed(lambda step=step: live.apply(_ratio(0.1 + step / 100))))  # type: ignore[misc]
+        cpu.append(time.process_time() - started)
     memory = _anonymous()
     for step in range(3):
         live.apply(_ratio(0.9 - step / 100))
@@ -61,7 +63,7 @@ def run_live(folder: str, repeats: str) -> dict[str, Any]:
     restore = _timed(live.restore)
     exact = all(_same(model.source, name, tensor) for name, tensor in model.tensors.items())
     size = sum(tensor.nbytes for tensor in model.tensors.values())
-    return {"first": first, "changes": changes, "reads": reads, "restore": restore, "exact": exact} | {
+    return {"first": first, "changes": changes, "cpu": cpu, "reads": reads, "restore": restore, "exact": exact} | {
         "bytes": size,
         "grown": grown,
     }

@@ -59,6 +59,7 @@ def _live(part: dict[str, Any]) -> list[str]:
         "| case | s |",
         "|---|---|",
         f"| change of the ratio (reads two files, writes every weight) | {_range(part['change'])} |",
+        f"| the same, processor time | {_range(part['change cpu'])} |",
         f"| plain read of the same bytes of one file | {_range(part['plain read'])} |",
         f"| change : read | {_range(part['ratio'])} |",
         f"| first change (compares the weights with their file first) | {part['first change']:.2f} |",
