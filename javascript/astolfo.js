@@ -106,7 +106,7 @@
   function showWords(view, job) {
     const busy = BUSY.includes(job.state), words = `${job.kind} ${stateOf(job)}`, { verdict } = job.result || {};
     const head = [make("p", { class: "astolfo-job-state" }, busy && job.progress.text ? `${words} · ${job.progress.text}` : words)];
-    if (job.error) head.push(make("p", { class: "astolfo-error", role: "alert" }, job.error));
+    if (job.error) head.push(make("p", { class: job.state === "failed" ? "astolfo-error" : "astolfo-about" }, job.error));
     if (verdict) head.push(make("p", { class: "astolfo-headline" }, verdict.headline));
     view.head.replaceChildren(...head);
     const found = verdict ? verdict.sentences.map(({ level, text }) => make("li", { "data-level": level }, text)) : [];

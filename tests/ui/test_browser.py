@@ -28,7 +28,7 @@ FLAGS += ["--disable-background-networking", "--disable-component-update", "--di
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 ALLOWED = "cdnjs.cloudflare.com"  # gradio 3 asks for a script of its own there, and does without
 MERGE = "figure[data-name=merge] img"
-START_SECONDS, LOAD_MS = 120, 120_000
+START_SECONDS, LOAD_MS = 200, 120_000
 
 
 @pytest.fixture(scope="module")
