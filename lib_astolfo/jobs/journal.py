@@ -11,6 +11,7 @@ import json
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ CREATE INDEX IF NOT EXISTS by_state ON jobs (state);
 _ENDED = ", ".join(f"'{state}'" for state in ENDED)
 
 
+def _event(job_id: str, text: str, data: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    statement = "INSERT INTO events SELECT ?, COALESCE(MAX(number), 0) + 1, ?, ?, ? FROM events WHERE job=?"
+    return statement, (job_id, time.time(), text, to_json(data), job_id)
+
+
 def _job(body: str) -> Job:
     values = json.loads(body)
     progress = JobProgress(**values.pop("progress"))
@@ -41,6 +47,7 @@ def _job(body: str) -> Job:
 class Journal:
     """Jobs and their events on disk; every method may be called from any thread.
 
+    ``empty``: there were no tables yet when it was opened; with ``read_only`` there are none then.
     Errors: Failed when the file cannot be opened or is none of ours; sqlite3.Error from the methods (a full disk).
     """
 
@@ -58,6 +65,7 @@ class Journal:
         address = f"{self.path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         db = sqlite3.connect(address, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False)
         version = db.execute("PRAGMA user_version").fetchone()[0]
+        self.empty = version == 0
         if version not in (0, VERSION):
             raise sqlite3.DatabaseError(f"it has version {version}, this Astolfo reads version {VERSION}")
         if not read_only:
@@ -70,10 +78,19 @@ class Journal:
         with self._lock:
             self._db.close()
 
-    def _write(self, durable: bool, statement: str, values: tuple[Any, ...]) -> None:
+    def _write(self, durable: bool, *statements: tuple[str, tuple[Any, ...]]) -> None:
+        """All of them or, after a crash or an error, none."""
         with self._lock:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            self._db.execute(statement, values)
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for statement, values in statements:
+                    self._db.execute(statement, values)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
     def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
@@ -82,16 +99,17 @@ class Journal:
     def add(self, job: Job, *, needs_secret: bool = False) -> None:
         """A new job. ``needs_secret``: its settings held one, which is not written, so that it cannot run from here."""
         row = (job.id, job.state, time.time(), int(needs_secret), to_json(job.to_dict()))
-        self._write(True, "INSERT INTO jobs (id, state, written, needs_secret, body) VALUES (?, ?, ?, ?, ?)", row)
+        self._write(True, ("INSERT INTO jobs (id, state, written, needs_secret, body) VALUES (?, ?, ?, ?, ?)", row))
 
-    def change(self, job: Job, *, durable: bool) -> None:
+    def change(self, job: Job, *, durable: bool, events: Sequence[str] = ()) -> None:
+        """``events`` are what is said of the change; they stand there exactly when the change does."""
         row = (job.state, time.time(), to_json(job.to_dict()), job.id)
-        self._write(durable, "UPDATE jobs SET state=?, written=?, body=? WHERE id=?", row)
+        change = ("UPDATE jobs SET state=?, written=?, body=? WHERE id=?", row)
+        self._write(durable, change, *(_event(job.id, text, {}) for text in events))
 
     def event(self, job_id: str, text: str, data: dict[str, Any]) -> None:
         """Numbered one above the job's last."""
-        statement = """INSERT INTO events SELECT ?, COALESCE(MAX(number), 0) + 1, ?, ?, ? FROM events WHERE job=?"""
-        self._write(False, statement, (job_id, time.time(), text, to_json(data), job_id))
+        self._write(False, _event(job_id, text, data))
 
     def get(self, job_id: str) -> Job | None:
         rows = self._read("SELECT body FROM jobs WHERE id=?", (job_id,))

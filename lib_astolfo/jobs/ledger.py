@@ -12,7 +12,7 @@ from lib_astolfo.errors import Failed
 from . import files
 from .job import Event, Job, Over, Unknown
 from .journal import Journal
-from .plain import without
+from .plain import blotted, plain, without
 
 TEXT_LIMIT = 20_000  # characters of one event or error
 
@@ -29,7 +29,7 @@ class Ledger:
         self.journal = Journal(folder / "jobs.sqlite")
         self.secrets: dict[str, set[str]] = {}
         self._living: dict[str, Job] = {}
-        self._unwritten: set[str] = set()
+        self._unwritten: dict[str, list[str]] = {}  # id -> what is to be said of its changes
         self._closed = False
 
     def close(self) -> None:
@@ -55,18 +55,21 @@ class Ledger:
             self._living[job.id] = job
             self.condition.notify_all()
 
-    def change(self, job_id: str, *, durable: bool = True, **changes: Any) -> Job:
+    def change(self, job_id: str, *, durable: bool = True, event: str = "", **changes: Any) -> Job:
+        """``event``: what is said of it, written together with it."""
         with self.condition:
             job = self._living[job_id].but(**changes)
             if "error" in changes:
                 job = job.but(error=self.clean(job_id, job.error))
-            return self.put(job, durable=durable)
+            return self.put(job, durable=durable, event=event)
 
-    def put(self, job: Job, *, durable: bool = True) -> Job:
+    def put(self, job: Job, *, durable: bool = True, event: str = "") -> Job:
         """This is how the job now is."""
         with self.condition:
             self._living[job.id] = job
-            self._unwritten.add(job.id)
+            said = self._unwritten.setdefault(job.id, [])
+            if event:
+                said.append(self.clean(job.id, event))
             if durable:
                 self._flush()
             self.condition.notify_all()
@@ -80,22 +83,22 @@ class Ledger:
     def _flush(self, durable: bool = True) -> None:
         if self._closed:
             return
-        for job_id in list(self._unwritten):
+        for job_id, said in list(self._unwritten.items()):
             job = self._living[job_id]
             try:
-                self.journal.change(job, durable=durable or job.over)
+                self.journal.change(job, durable=durable or job.over, events=said)
             except sqlite3.Error:
                 return  # a full disk: memory stays right, the next change tries again
-            self._unwritten.discard(job_id)
+            del self._unwritten[job_id]
             if job.over:
                 del self._living[job_id]
                 self.secrets.pop(job_id, None)
 
-    def event(self, job_id: str, text: str, data: dict[str, Any] | None = None) -> None:
+    def event(self, job_id: str, text: str, data: dict[str, Any]) -> None:
         with self.condition:
             if self._closed:
                 return
-            values = {key: self.clean(job_id, v) if isinstance(v, str) else v for key, v in (data or {}).items()}
+            values = blotted(plain(data), self.secrets.get(job_id, set()))
             try:
                 self.journal.event(job_id, self.clean(job_id, text), values)
             except sqlite3.Error:

@@ -62,6 +62,15 @@ def hide(value: Any, found: set[str] | None = None, key: str = "") -> Any:
     return _IN_ADDRESS.sub(rf"\1:{HIDDEN}", value)
 
 
+def blotted(value: Any, secrets: set[str]) -> Any:
+    """``without`` for every text in plain data."""
+    if isinstance(value, str):
+        return without(value, secrets)
+    if isinstance(value, dict):
+        return {key: blotted(inner, secrets) for key, inner in value.items()}
+    return [blotted(inner, secrets) for inner in value] if isinstance(value, list) else value
+
+
 def without(text: str, secrets: set[str]) -> str:
     """``text`` with every one of ``secrets`` blotted out."""
     for secret in sorted(secrets, key=len, reverse=True):

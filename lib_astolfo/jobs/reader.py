@@ -32,7 +32,7 @@ class Reader:
         try:
             journal = Journal(self._path, read_only=True)
             try:
-                return use(journal)
+                return nothing if journal.empty else use(journal)
             finally:
                 journal.close()
         except sqlite3.Error as error:

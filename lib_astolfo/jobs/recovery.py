@@ -39,6 +39,5 @@ def recover(ledger: Ledger) -> list[Job]:
         folder = ledger.folder / job.id
         if job.asked == "cancel":
             files.delete(folder)
-        ledger.event(job.id, f"{after.state}: {after.error}")
-        ledger.put(after.but(files=files.listing(folder)))
+        ledger.put(after.but(files=files.listing(folder)), event=f"{after.state}: {after.error}")
     return waiting

@@ -65,8 +65,7 @@ class QueueTask:
         self._estimate.pause()
         while self.asked == "pause":
             if self._ledger.peek(self.job_id).state != "paused":
-                self._ledger.change(self.job_id, state="paused", asked="")
-                self._ledger.event(self.job_id, "paused")
+                self._ledger.change(self.job_id, event="paused", state="paused", asked="")
             self._ledger.condition.wait()
         self._estimate.resume()
 

@@ -14,7 +14,7 @@ from lib_astolfo.errors import AstolfoError, Failed, Stopped
 from . import files
 from .job import Job, Runner
 from .ledger import Ledger
-from .plain import plain
+from .plain import blotted, plain
 from .task import QueueTask
 
 
@@ -39,7 +39,7 @@ class Worker:
         """The running job is asked to stop and waited for; if it does not end in time it is noted as failed."""
         with self.ledger.condition:
             self._ending = True
-            if self._task is not None:
+            if self._task is not None and self._task.asked != "cancel":
                 self._ask(self._task, "shutdown")
             self.ledger.condition.notify_all()
         self._thread.join(timeout)
@@ -71,9 +71,8 @@ class Worker:
             if self._task.asked != "pause":
                 return job
             self._task.asked = ""
-            if job.state == "paused":
-                self.ledger.event(job_id, "resumed")
-            return self.ledger.change(job_id, state="running", asked="")
+            said = "resumed" if job.state == "paused" else ""
+            return self.ledger.change(job_id, event=said, state="running", asked="")
 
     def stop(self, job_id: str, how: str) -> Job:
         """``how``: "stop" keeps the job's files, "cancel" deletes them."""
@@ -84,8 +83,8 @@ class Worker:
                     self._ask(self._task, how)
                 return self.ledger.get(job_id)
             self._waiting.pop(job_id, None)
-            self.ledger.event(job_id, "stopped before it began")
-            return self.ledger.change(job.id, state="stopped", error="stopped before it began", ended=time.time())
+            said = "stopped before it began"
+            return self.ledger.change(job.id, event=said, state="stopped", error=said, ended=time.time())
 
     def _ask(self, task: QueueTask, how: str) -> None:
         task.asked = how
@@ -98,8 +97,7 @@ class Worker:
                 for job_id in self._waiting:
                     if self.ledger.peek(job_id).state == "queued":
                         self._task = QueueTask(self.ledger, job_id)
-                        self.ledger.change(job_id, state="running", started=time.time())
-                        self.ledger.event(job_id, "started")
+                        self.ledger.change(job_id, event="started", state="running", started=time.time())
                         return self._task
                 self.ledger.condition.wait()
             return None
@@ -134,11 +132,19 @@ class Worker:
             files.delete(task.folder)
             result = None
         made = files.listing(task.folder)
+        result = blotted(result, self.ledger.secrets.get(task.job_id, set()))
+        said = f"{state}: {error}" if error else state
         self._task = None
         try:
-            self.ledger.event(task.job_id, f"{state}: {error}" if error else state)
             self.ledger.change(
-                task.job_id, state=state, asked="", error=error, result=result, files=made, ended=time.time()
+                task.job_id,
+                event=said,
+                state=state,
+                asked="",
+                error=error,
+                result=result,
+                files=made,
+                ended=time.time(),
             )
         except Exception as problem:  # the thread must live on; what went wrong is for the terminal
             print(f"astolfo: job {task.job_id}: {problem!r}", file=sys.stderr)

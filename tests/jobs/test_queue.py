@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lib_astolfo.errors import BadInput, Failed
-from lib_astolfo.jobs import Job, JobQueue
+from lib_astolfo.jobs import Job, JobQueue, Task
+from lib_astolfo.jobs.journal import Journal
 
 from .conftest import Gate
 
@@ -166,6 +168,44 @@ def test_secrets_reach_the_work_but_not_the_disk(queue: JobQueue, gate: Gate) ->
     assert done.settings == {"steps": 1, "keep_tokens": 3, "prompt": "token"}
 
 
+def test_secrets_in_results_and_deep_in_events_are_blotted_out(queue: JobQueue) -> None:
+    def says(settings: dict[str, Any], task: Task) -> dict[str, Any]:
+        task.event("asked", answer={"to": [f"key={settings['api_key']}"]})
+        return {"settings": settings}
+
+    queue.runners["says"] = says  # type: ignore[index]
+    over = queue.wait(queue.submit("says", {"api_key": "sk-123456"}).id, 20)
+    assert over.result == {"settings": {"api_key": "***"}}
+    assert queue.events(over.id)[1].data == {"answer": {"to": ["key=***"]}}
+
+
+def test_a_state_and_what_is_said_of_it_are_written_together(
+    queue: JobQueue, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between two writes must not leave a failed job that says "done"."""
+    said = {"queued": None, "running": "started", "paused": "paused", "done": "done"}
+    seen = []
+    write = Journal._write
+
+    def looked_at(self: Journal, *args: Any) -> None:
+        write(self, *args)
+        for job in (disk := Journal(self.path, read_only=True)).newest(9):
+            last = [event.text for event in disk.events(job.id, 0, 99)][-1:]
+            seen.append((job.state, last == [said[job.state]] or last == ["resumed"] or job.state == "queued"))
+        disk.close()
+
+    monkeypatch.setattr(Journal, "_write", looked_at)
+    job = queue.submit("gate", {"steps": 1})
+    assert gate.entered.wait(20)
+    queue.pause(job.id)
+    gate.steps.release()
+    until(lambda: queue.get(job.id).state == "paused")
+    queue.resume(job.id)
+    assert queue.wait(job.id, 20).state == "done"
+    assert {state for state, _ in seen} == {"queued", "running", "paused", "done"}
+    assert all(fits for _, fits in seen)
+
+
 def test_two_clients_at_once(queue: JobQueue, gate: Gate) -> None:
     for _ in range(60):
         gate.steps.release()
@@ -223,6 +263,21 @@ def test_shutdown_ends_the_running_job_and_leaves_the_queued_one(tmp_path: Path)
     again.shutdown()
 
 
+def test_a_cancelled_job_stays_cancelled_at_shutdown(tmp_path: Path) -> None:
+    gate = Gate()
+    queue = JobQueue(tmp_path, {"gate": gate.run})
+    job = queue.submit("gate", {"steps": 2})
+    assert gate.entered.wait(20)
+    gate.steps.release()
+    until(lambda: bool(queue.get(job.id).files))
+    queue.cancel(job.id)
+    threading.Timer(0.1, gate.steps.release).start()
+    queue.shutdown()
+    over = queue.get(job.id)
+    assert (over.state, over.error, over.files) == ("stopped", "cancelled on request", ())
+    assert not (tmp_path / job.id).exists()
+
+
 def test_work_that_does_not_end_is_noted_as_failed(tmp_path: Path) -> None:
     gate = Gate()
     queue = JobQueue(tmp_path, {"gate": gate.run})
@@ -256,7 +311,10 @@ def test_a_damaged_or_foreign_journal_is_named(tmp_path: Path) -> None:
     queue = JobQueue(tmp_path, {})
     with pytest.raises(Failed, match=r"jobs\.sqlite"):
         queue.start()
-    (tmp_path / "jobs.sqlite").unlink()
+    (tmp_path / "jobs.sqlite").write_bytes(b"")  # killed before the tables were made
+    assert queue.list() == []
+    with pytest.raises(BadInput):
+        queue.get("x")
     queue.start()
     queue.shutdown()
 
