@@ -15,7 +15,7 @@ from lib_astolfo.commands.workspace import Busy
 from lib_astolfo.errors import AstolfoError, BadInput
 from lib_astolfo.jobs import Over, Unknown
 
-from .security import refusal
+from .security import Refused, refusal
 
 LARGEST = 4 * 1024 * 1024  # bytes of a body
 
@@ -39,7 +39,10 @@ async def json_body(request: Request) -> dict[str, Any]:
 
 
 def answer(error: AstolfoError) -> Response:
-    """404 for what does not exist, 409 for what does not fit the state, 422 for bad input, 503 while busy, else 500."""
+    """401 and 403 for who may not ask, 404 for what does not exist, 409 for what does not fit the state, 422 for bad
+    input, 503 while busy, else 500."""
+    if isinstance(error, Refused):
+        return refusal(*error.args)
     if isinstance(error, BadInput):
         status = 404 if isinstance(error, Unknown) else 409 if isinstance(error, Over) else 422
         return refusal(status, error.where, error.found, error.expected)

@@ -42,6 +42,13 @@ UNCOND_BODY: dict[str, Any] = {
 }
 
 
+def _live_body() -> dict[str, Any]:
+    """A recipe's keys, as ``live.put`` reads them."""
+    known = describe.schema(MergeSettings)["properties"]
+    model = {"type": "string", "description": "the checkpoint to load for it; without one the loaded model stays"}
+    return {"type": "object", "properties": {**{name: known[name] for name in live.RECIPE_KEYS}, "model": model}}
+
+
 def add(router: APIRouter, workspace: Workspace) -> None:
     """Put them on the router."""
     _add_tables(router, workspace)
@@ -79,7 +86,7 @@ def _add_live(router: APIRouter, workspace: Workspace) -> None:
         "/live",
         summary="Write a recipe into the loaded weights",
         responses=describe.answers(_OBJECT),
-        openapi_extra=describe.body(MergeSettings, example),
+        openapi_extra=describe.body(_live_body(), example),
     )
     def put_live(values: dict[str, Any] = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
         """The body is a recipe; `model` loads that checkpoint first. DELETE undoes it exactly."""

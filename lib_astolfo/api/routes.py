@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.security import HTTPBasic
 
 from . import job_routes, model_routes
 from .bodies import Route
-from .security import CHALLENGE, NO_LOGIN, OTHER_SITE, PASSED, SAFE, allowed, cross_site
+from .security import NO_LOGIN, OTHER_SITE, PASSED, SAFE, Refused, allowed, cross_site
 
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
@@ -34,9 +34,9 @@ def router(workspace: Workspace) -> APIRouter:
         if request.scope.get(PASSED):
             return
         if not allowed(workspace.host.credentials(), request.headers):
-            raise HTTPException(NO_LOGIN[0], NO_LOGIN[3], headers=CHALLENGE)
+            raise Refused(*NO_LOGIN)
         if request.method not in SAFE and cross_site(request.headers):
-            raise HTTPException(OTHER_SITE[0], f"{OTHER_SITE[2]}; expected {OTHER_SITE[3]}")
+            raise Refused(*OTHER_SITE)
 
     made = APIRouter(prefix=PREFIX, tags=["Astolfo"], route_class=Route, dependencies=[Depends(guard)])
     job_routes.add(made, workspace)

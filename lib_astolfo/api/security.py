@@ -19,6 +19,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lib_astolfo.errors import AstolfoError
+
 Check = Callable[[str, str], bool]
 
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -34,7 +36,10 @@ def cross_site(headers: Mapping[str, str]) -> bool:
     if site is not None:
         return site not in ("same-origin", "none")
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    try:
+        return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    except ValueError:  # no address at all
+        return True
 
 
 def login_of(header: str | None) -> tuple[str, str] | None:
@@ -55,6 +60,10 @@ def allowed(check: Check | None, headers: Mapping[str, str]) -> bool:
         return True
     login = login_of(headers.get("authorization"))
     return login is not None and check(*login)
+
+
+class Refused(AstolfoError):
+    """This request may not be answered; its arguments are those of ``refusal``."""
 
 
 def refusal(status: int, where: str, found: str, expected: str) -> JSONResponse:
@@ -105,7 +114,9 @@ class Wall:
 
     def _knows(self, headers: Headers) -> bool:
         pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
-        return any(name == COOKIE and hmac.compare_digest(value, self._session) for name, _, value in pairs)
+        return any(
+            name == COOKIE and hmac.compare_digest(value.encode(), self._session.encode()) for name, _, value in pairs
+        )
 
     def _with_cookie(self, scope: Scope, headers: Headers, send: Send) -> Send:
         if self._credentials() is None or scope["type"] != "http" or self._knows(headers):

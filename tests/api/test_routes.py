@@ -68,15 +68,19 @@ def test_steering_and_files(client: TestClient, workspace: Workspace) -> None:
     go = held(workspace)
     job = workspace.jobs.submit("held", {}).id
 
-    def state_after(ask: str, state: str) -> dict[str, Any]:
-        assert client.post(f"{V1}/jobs/{job}/{ask}").status_code == 200
+    def until(state: str, text: str = "half") -> dict[str, Any]:
         for _ in range(2000):
             shown = client.get(f"{V1}/jobs/{job}").json()
-            if shown["state"] == state:
+            if (shown["state"], shown["progress"]["text"]) == (state, text):
                 return shown
             threading.Event().wait(0.005)
         raise AssertionError(shown)
 
+    def state_after(ask: str, state: str) -> dict[str, Any]:
+        assert client.post(f"{V1}/jobs/{job}/{ask}").status_code == 200
+        return until(state)
+
+    until("running")
     assert state_after("pause", "paused")["progress"]["text"] == "half"
     assert "seven 七.png" in state_after("resume", "running")["files"]
     picture = client.get(f"{V1}/jobs/{job}/files/seven 七.png")
@@ -102,6 +106,8 @@ def test_live(client: TestClient, workspace: Workspace) -> None:
     wrong = client.put(f"{V1}/live", json={**RECIPE, "models": {"a": "base", "b": "traind"}})
     assert (wrong.status_code, "trained.safetensors" in wrong.json()["expected"]) == (422, True)
     assert client.get(f"{V1}/live").json()["recipe"]["ratio"] == 0.75
+    unknown = client.put(f"{V1}/live", json={**RECIPE, "threads": 2})
+    assert (unknown.status_code, unknown.json()["where"]) == (422, "threads")
     assert client.delete(f"{V1}/live").json()["recipe"] is None
 
 
@@ -155,6 +161,8 @@ def test_docs_describe_every_route(client: TestClient) -> None:
                 assert route["requestBody"]["content"]["application/json"]["schema"]["properties"] or path == "/demo"
     keys = paths[f"{V1}/merge"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert keys["dtype"] == {"type": "string", "default": "fp16", "description": "fp16 bf16 fp32 keep"}
+    live = paths[f"{V1}/live"]["put"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert set(live) == {"method", "models", "ratio", "blocks", "options", "dtype", "hashes", "model"}
     assert client.get("/docs").status_code == 200
 
 

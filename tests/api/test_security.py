@@ -60,6 +60,7 @@ def test_every_route_asks_for_credentials(guarded: Workspace, whole: bool) -> No
         for auth in (None, ("ann", "wrong"), ("", ""), ("bob", "pass wörd")):
             answer = client.request(method, f"{V1}/{path}", auth=auth)
             assert answer.status_code == 401, (method, path, auth)
+            assert answer.json()["where"] == "Authorization"
             assert "Basic" in answer.headers["www-authenticate"]
     for header in ("Basic", "Basic !!!", "Bearer x", "Basic " + "A" * 9999, "Basic 4pyT"):
         assert client.get(f"{V1}/jobs", headers={"Authorization": header}).status_code == 401
@@ -84,6 +85,8 @@ def test_the_page_and_its_websocket_are_behind_the_same_wall(guarded: Workspace)
     client.cookies.clear()
     client.cookies.set("astolfo-session", "guess")
     assert client.get(f"{V1}/jobs").status_code == 401
+    client.cookies.clear()
+    assert client.get(f"{V1}/jobs", headers={"Cookie": b"astolfo-session=\xe9"}).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -96,6 +99,7 @@ def test_the_page_and_its_websocket_are_behind_the_same_wall(guarded: Workspace)
         ({"Origin": "https://evil.example"}, False),
         ({"Origin": "http://127.0.0.1:8000"}, False),
         ({"Origin": "null"}, False),
+        ({"Origin": "http://["}, False),
         ({"Origin": BASE, "Sec-Fetch-Site": "cross-site"}, False),
         ({"Sec-Fetch-Site": "same-site"}, False),
     ],
@@ -110,7 +114,8 @@ def test_the_router_alone_refuses_other_sites_too(workspace: Workspace) -> None:
     app = FastAPI()
     app.include_router(router(workspace))
     client = TestClient(app, base_url=BASE)
-    assert client.delete(f"{V1}/live", headers={"Origin": "https://evil.example"}).status_code == 403
+    refused = client.delete(f"{V1}/live", headers={"Origin": "https://evil.example"})
+    assert (refused.status_code, refused.json()["where"]) == (403, "Origin")
     assert client.delete(f"{V1}/live").status_code == 200
 
 
