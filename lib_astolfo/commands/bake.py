@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lib_astolfo.errors import BadInput
 
-from . import merge, readings
+from . import live, merge, readings
 from .merge import MergeSettings, show
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def check(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
     given = [name for name in ("models", "recipe", "job") if getattr(settings, name)]
     if len(given) > 1:
         raise BadInput(given[1], f"beside {given[0]}", f"either {' or '.join(given)}")
+    if "models" not in given:
+        _refuse_parts(settings, given[0] if given else "the live merge")
     if settings.job:
         settings = _from_job(settings, workspace)
     elif not given:
@@ -54,14 +56,21 @@ def check(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
     return replace(settings, output=merged.output, uncond=uncond.to_dict() if uncond is not None else "")
 
 
+def _refuse_parts(settings: BakeSettings, whole: str) -> None:
+    """Parts of a recipe beside a whole one would do nothing, or change what was found to be the winner."""
+    plain = BakeSettings()
+    for name in live.RECIPE_KEYS:
+        if getattr(settings, name) != getattr(plain, name):
+            raise BadInput(name, f"beside {whole}", "it inside the recipe, or the recipe's own keys alone")
+
+
 def _with_recipe(settings: BakeSettings, recipe: Any) -> BakeSettings:
     if not isinstance(recipe, Mapping):
         raise BadInput("recipe", repr(recipe), "a mapping with method, models, ratio, …")
-    known = {field.name for field in fields(MergeSettings)}
     for name in recipe:
-        if name not in known:
-            raise BadInput(f"recipe.{name}", "an unknown key", "one of " + ", ".join((*merge.RECIPE_KEYS, "output")))
-    values = {name: recipe[name] for name in merge.RECIPE_KEYS if recipe.get(name) is not None}
+        if name not in (*live.RECIPE_KEYS, "output"):
+            raise BadInput(f"recipe.{name}", "an unknown key", "one of " + ", ".join((*live.RECIPE_KEYS, "output")))
+    values = {name: recipe[name] for name in live.RECIPE_KEYS if recipe.get(name) is not None}
     return replace(settings, recipe=None, output=settings.output or recipe.get("output") or "", **values)
 
 
@@ -81,7 +90,8 @@ def _from_job(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
 
 
 def _live_recipe(workspace: Workspace) -> dict[str, Any]:
-    recipe = workspace.live().current if workspace.host.model is not None else None
+    with workspace.locked():  # else it might be what a grid has put there for the moment
+        recipe = workspace.recipe()
     if recipe is None:
         raise BadInput("recipe", "nothing, and no merge is live", "a recipe, a job with a winner, or a live merge")
     return recipe.to_dict()

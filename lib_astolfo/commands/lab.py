@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lib_astolfo.errors import BadInput
 
+from . import readings
+
 if TYPE_CHECKING:
     from lib_astolfo.diffusion.sampling import Sampling
     from lib_astolfo.hosts.base import Picture, PictureRequest
@@ -45,7 +47,7 @@ class LabRequest:
     shift: float = 1.0  # rf only
     zero_terminal_snr: bool = False
     mixed_weight: float = 0.5  # share of v in `mixed`
-    uncond: str = ""  # host zero null comma text average; empty: as set by PUT /uncond
+    uncond: str = ""  # host zero null comma text average; empty: as set by PUT /uncond, else as the base says
     uncond_weight: float = 1.0  # share of null in `average`
     uncond_text: str = ""  # of mode `text`
     uncond_start: float = 0.0  # share of the schedule
@@ -64,9 +66,11 @@ def draw(workspace: Workspace, request: LabRequest) -> dict[str, Picture]:
     if not request.a:
         raise BadInput("a", "nothing", "the base checkpoint")
     files = _stamps(workspace, request)
-    wanted = _picture_request(workspace, request)
+    wanted = _picture_request(request)
     with workspace.locked():
-        workspace.host.load(request.a)
+        workspace.load(request.a)
+        if not request.uncond:
+            wanted = replace(wanted, uncond=readings.uncond(workspace))
         return {name: _drawn(workspace, request, name, recipe, (wanted, files)) for name, recipe in recipes.items()}
 
 
@@ -96,15 +100,14 @@ def _recipe(request: LabRequest, name: str) -> Recipe | None:
     return recipe_of({**values, "dtype": request.dtype})
 
 
-def _picture_request(workspace: Workspace, request: LabRequest) -> PictureRequest:
-    """Without sampling and merge, which differ between the pictures."""
+def _picture_request(request: LabRequest) -> PictureRequest:
+    """Without sampling and merge, which differ between the pictures, and without an uncond that is not asked for."""
     from lib_astolfo.diffusion.uncond import Uncond
     from lib_astolfo.hosts.base import PictureRequest
 
     values = {name: getattr(request, name) for name in _PICTURE}
     if not request.uncond:
-        model = workspace.uncond
-        return PictureRequest(**values, uncond=model or Uncond())
+        return PictureRequest(**values)
     uncond = Uncond(
         request.uncond,
         weight=request.uncond_weight if request.uncond == "average" else 1.0,

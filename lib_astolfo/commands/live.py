@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.errors import BadInput
+from lib_astolfo.errors import AstolfoError, BadInput
 
 if TYPE_CHECKING:
+    from lib_astolfo.hosts.base import LoadedModel
     from lib_astolfo.merging.recipe import Recipe
 
     from .workspace import Workspace
+
+#: The keys of a recipe that a request may give; where a result goes is asked for beside them.
+RECIPE_KEYS = ("method", "models", "ratio", "blocks", "options", "dtype", "hashes")
 
 
 def state(workspace: Workspace) -> dict[str, Any]:
@@ -18,7 +23,7 @@ def state(workspace: Workspace) -> dict[str, Any]:
     model = workspace.host.model
     if model is None:
         return {"model": None, "recipe": None, "description": ""}
-    recipe = workspace.live().current
+    recipe = workspace.recipe()
     return {
         "model": model.entry.name,
         "recipe": recipe.to_dict() if recipe is not None else None,
@@ -30,19 +35,49 @@ def put(workspace: Workspace, values: Mapping[str, Any]) -> dict[str, Any]:
     """Write a recipe into the loaded weights; without a loaded model the recipe's first one is loaded.
 
     ``values``: a recipe's keys, and ``model``, the checkpoint to load for it. The state, with the merge's report.
-    Errors: BadInput, Failed; the weights are then as before.
+    Errors: BadInput, Failed; model and weights are then as before.
     """
     recipe = recipe_of({name: value for name, value in values.items() if name not in ("model", "output")})
     model = values.get("model") or ""
     if not isinstance(model, str):
         raise BadInput("model", repr(model), "the name of a checkpoint")
+    resolve_all(recipe, workspace)
+    if model:
+        workspace.resolve(model)
     with workspace.locked():
-        if model:
-            workspace.host.load(model)
-        elif workspace.host.model is None:
-            workspace.host.load(recipe.files()[0])
-        report = workspace.live().apply(recipe)
+        before, merged = workspace.host.model, workspace.recipe()
+        if model or before is None:
+            workspace.load(model or recipe.files()[0])
+        try:
+            report = workspace.live().apply(recipe)
+        except AstolfoError:
+            _load_again(workspace, before, merged)
+            raise
         return {**state(workspace), "report": report.to_dict()}
+
+
+def _load_again(workspace: Workspace, before: LoadedModel | None, recipe: Recipe | None) -> None:
+    """The model that was loaded before, with what was merged into it."""
+    if workspace.host.model is before:
+        return
+    if before is None:
+        workspace.host.unload()
+        return
+    with suppress(AstolfoError):  # the first error is the one to be told
+        workspace.load(before.entry.name)
+        if recipe is not None:
+            workspace.live().apply(recipe)
+
+
+def resolve_all(recipe: Recipe, workspace: Workspace) -> None:
+    """Every checkpoint of the recipe exists. Errors: BadInput naming the slot."""
+    slots = {model: slot for slot, model in recipe.models.items() if isinstance(model, str)}
+    for name in recipe.files():
+        try:
+            workspace.resolve(name)
+        except BadInput as error:
+            where = f"models.{slots[name]}" if name in slots else "models"
+            raise BadInput(where, error.found, error.expected) from error
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 MAX_THREADS = 64
-RECIPE_KEYS = ("method", "models", "ratio", "blocks", "options", "dtype", "hashes")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class MergeSettings:
 
 def recipe_values(settings: MergeSettings) -> dict[str, Any]:
     """The recipe in the settings as plain values, without what is empty."""
-    values = {name: getattr(settings, name) for name in RECIPE_KEYS}
+    values = {name: getattr(settings, name) for name in live.RECIPE_KEYS}
     return {name: value for name, value in values.items() if value is not None and value != {}}
 
 
@@ -59,8 +58,8 @@ def recipe_of(settings: MergeSettings) -> Recipe:
 
 def output_name(recipe: Recipe, given: str) -> str:
     """``given``, or a name made of the recipe."""
-    if given.strip() or recipe.output:
-        return given or recipe.output or ""
+    if given.strip():
+        return given
     parts = [PurePath(name).stem for name in recipe.files()]
     if recipe.ratio is not None:
         parts.append(f"{recipe.ratio:g}")
@@ -72,24 +71,12 @@ def output_name(recipe: Recipe, given: str) -> str:
 def check(settings: MergeSettings, workspace: Workspace) -> MergeSettings:
     """Refuse what cannot become a merge; fill in the output's name. Errors: BadInput."""
     recipe = recipe_of(settings)
-    resolve_all(recipe, workspace)
+    live.resolve_all(recipe, workspace)
     output = output_name(recipe, settings.output)
     target = checkpoint_target(workspace, output, overwrite=settings.overwrite)
     if settings.sidecar and not settings.overwrite:
         _check_sidecar(target)
     return replace(settings, output=output)
-
-
-def resolve_all(recipe: Recipe, workspace: Workspace) -> None:
-    """Every checkpoint of the recipe exists. Errors: BadInput naming the slot."""
-    slots = {model: slot for slot, model in recipe.models.items() if isinstance(model, str)}
-    for name in recipe.files():
-        try:
-            workspace.resolve(name)
-        except BadInput as error:
-            raise BadInput(
-                f"models.{slots[name]}" if name in slots else "models", error.found, error.expected
-            ) from error
 
 
 def run(settings: MergeSettings, workspace: Workspace, task: Task) -> dict[str, Any]:

@@ -58,13 +58,19 @@ def sampling_state(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def uncond_state(workspace: Workspace) -> dict[str, Any]:
-    """What stands for no prompt, and where that comes from."""
+def uncond(workspace: Workspace) -> Uncond:
+    """What stands for no prompt with the loaded model: as it was set, else as the checkpoint says, else the host's."""
     from lib_astolfo.diffusion.uncond import Uncond
 
     model = workspace.host.model
+    return workspace.uncond or (model.entry.uncond if model is not None else None) or Uncond()
+
+
+def uncond_state(workspace: Workspace) -> dict[str, Any]:
+    """What stands for no prompt, and where that comes from."""
+    model = workspace.host.model
     said = model.entry.uncond if model is not None else None
-    used = workspace.uncond or said or Uncond()
+    used = uncond(workspace)
     source = "set" if workspace.uncond is not None else "checkpoint" if said is not None else "host"
     return {
         "model": model.entry.name if model is not None else None,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lib_astolfo.diffusion.uncond import Uncond
     from lib_astolfo.hosts.base import Host, LoadedModel, Picture
     from lib_astolfo.merging.live import LiveWeights
+    from lib_astolfo.merging.recipe import Recipe
 
 PATIENCE = 60.0  # seconds that a request waits for the model
 
@@ -93,6 +94,13 @@ class Workspace:
         finally:
             lock.release()  # type: ignore[attr-defined]
 
+    def load(self, name: str) -> LoadedModel:
+        """``host.load``, and what was kept for the undo of another model is let go; call it under the lock."""
+        model = self.host.load(name)
+        if self._live is not None and self._live[0] is not model:
+            self._live = None
+        return model
+
     def live(self) -> LiveWeights:
         """The live weights of the loaded model; call it under the lock. Errors: BadInput when none is loaded."""
         from lib_astolfo.merging.live import LiveWeights
@@ -101,8 +109,14 @@ class Workspace:
         if model is None:
             raise BadInput("model", "none is loaded", "a loaded checkpoint")
         if self._live is None or self._live[0] is not model:
+            self._live = None  # not two models' copies at once
             self._live = (model, LiveWeights(model, self.resolve))
         return self._live[1]
+
+    def recipe(self) -> Recipe | None:
+        """What is written into the loaded model's weights at this moment; may be called without the lock."""
+        kept = self._live
+        return kept[1].current if kept is not None and kept[0] is self.host.model else None
 
 
 BACKGROUND = {name: command for name, command in COMMANDS.items() if command.background}

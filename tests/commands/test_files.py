@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,9 @@ def test_what_to_bake_is_settled_when_it_is_asked_for(workspace: Workspace) -> N
         ({"recipe": {**RECIPE, "ratios": 1}}, "recipe.ratios"),
         ({"recipe": "words"}, "recipe"),
         ({"job": "nothing"}, "job"),
+        ({"recipe": RECIPE, "ratio": 0.3}, "ratio"),
+        ({"recipe": RECIPE, "dtype": "bf16"}, "dtype"),
+        ({"blocks": {"IN00": 1.0}}, "blocks"),
         ({**RECIPE, "sampling": "w"}, "sampling"),
         ({**RECIPE, "sampling": {"shift": 3.0}}, "sampling.prediction"),
         ({**RECIPE, "uncond": "nul"}, "uncond"),
@@ -147,6 +151,23 @@ def test_what_to_bake_is_settled_when_it_is_asked_for(workspace: Workspace) -> N
         with pytest.raises(BadInput) as caught:
             bake.check(settings.from_dict(bake.BakeSettings, wrong), workspace)
         assert caught.value.where == where
+
+
+def test_what_a_grid_has_put_there_for_the_moment_is_not_baked(workspace: Workspace) -> None:
+    live.put(workspace, RECIPE)
+    entered, leave = threading.Event(), threading.Event()
+
+    def grid() -> None:
+        with workspace.host.lock(), workspace.live().temporarily(Recipe.from_dict({**RECIPE, "ratio": 0.2})):
+            entered.set()
+            leave.wait(20)
+
+    other = threading.Thread(target=grid)
+    other.start()
+    assert entered.wait(20)
+    threading.Timer(0.2, leave.set).start()
+    assert bake.check(settings.from_dict(bake.BakeSettings, {}), workspace).ratio == 0.75
+    other.join()
 
 
 def test_a_jobs_winner_is_baked(workspace: Workspace) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +71,17 @@ def test_a_changed_file_is_drawn_again(workspace: Workspace, models: Path) -> No
     assert draw(workspace, show=["trained"])["trained"].request.sampling != first.request.sampling
 
 
-def test_what_was_set_is_used_and_what_is_asked_for_wins(workspace: Workspace) -> None:
+def test_what_was_set_is_used_and_what_is_asked_for_wins(workspace: Workspace, models: Path) -> None:
     workspace.uncond = Uncond("zero")
     workspace.sampling = Sampling("rf", shift=2.0)
     drawn = draw(workspace)
     assert [drawn[name].request.uncond.mode for name in drawn] == ["zero"] * 3
     assert drawn["merge"].request.sampling.shift == 2.0
     assert drawn["base"].request.sampling.prediction == "eps"
+    workspace.uncond = None
+    (models / "base.yaml").write_text("astolfo: {prediction: eps, uncond: {mode: comma}}\n")
+    shown = draw(workspace, show=["base"])["base"].request.uncond
+    assert shown.mode == readings.uncond_state(workspace)["uncond"]["mode"] == "comma"
     asked = draw(workspace, uncond="average", uncond_weight=0.25, prediction="eps", show=["merge"])["merge"]
     assert (asked.request.uncond.weight, asked.request.sampling.prediction) == (0.25, "eps")
 
@@ -130,6 +136,31 @@ def test_live_is_undone_exactly(workspace: Workspace) -> None:
     with pytest.raises(BadInput, match="ratio"):
         live.put(workspace, {**RECIPE, "ratio": float("nan")})
     assert live.state(workspace)["recipe"]["ratio"] == 0.5
+
+
+def test_what_does_not_fit_leaves_model_and_merge(workspace: Workspace, models: Path) -> None:
+    live.put(workspace, {**RECIPE, "ratio": 0.3})
+    before = snapshot(workspace)
+    (models / "broken.safetensors").write_bytes((models / "trained.safetensors").read_bytes()[:-100])
+    for wrong in ({"a": "base", "b": "nothing"}, {"a": "base", "b": "broken"}):
+        with pytest.raises(BadInput):
+            live.put(workspace, {**RECIPE, "models": wrong, "model": "trained"})
+        state = live.state(workspace)
+        assert (state["model"], state["recipe"]["ratio"]) == ("base.safetensors", 0.3)
+        after = snapshot(workspace)
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_looking_at_the_state_makes_nothing_and_keeps_nothing(workspace: Workspace) -> None:
+    workspace.host.load("base")
+    assert live.state(workspace)["recipe"] is None
+    assert workspace._live is None  # two threads would make two, and one would take the other's merge for the file's
+    live.put(workspace, RECIPE)
+    kept = weakref.ref(workspace.live())
+    workspace.load("trained")
+    gc.collect()
+    assert kept() is None
+    assert live.state(workspace) == {"model": "trained.safetensors", "recipe": None, "description": ""}
 
 
 def test_a_model_in_use_is_waited_for_and_then_named(workspace: Workspace) -> None:
