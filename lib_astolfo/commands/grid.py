@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.errors import BadInput, Stopped
+from lib_astolfo.errors import BadInput, Failed, Stopped
 from lib_astolfo.search.settings import StudySettings
 
 if TYPE_CHECKING:
@@ -102,9 +102,24 @@ def draw(plan: Plan, workspace: Workspace, task: Task, folder: Path) -> StudyRes
         first = [f"{plan.primary.name} {scores[plan.primary.name]}"] if plan.primary else []
         task.event(": ".join([cell.cell.label, *first]), picture=cell.picture, scores=scores)
 
+    def progress(done: int, total: int, text: str) -> None:
+        task.progress(done, total, text)
+        check_unchanged(plan, workspace)
+
     return run_study(
-        plan, workspace.host, workspace.live, folder, progress=task.progress, report=task.report, on_cell=on_cell
+        plan, workspace.host, workspace.live, folder, progress=progress, report=task.report, on_cell=on_cell
     )
+
+
+def check_unchanged(plan: Plan, workspace: Workspace) -> None:
+    """Failed if a model's file is another than when the study began: its cells could not be compared."""
+    for slot, name in plan.settings.models.items():
+        try:
+            now = _identity({slot: workspace.resolve(name)})[slot]
+        except (BadInput, OSError):
+            now = "gone"
+        if now != plan.identity.get(slot, now):
+            raise Failed(f"{name} was replaced or removed while the grid ran; the cells made before are kept")
 
 
 def shown(cell: CellResult) -> dict[str, str]:

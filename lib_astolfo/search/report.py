@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -176,13 +177,17 @@ def _table(made: Table) -> str:
 
 
 def _shades(made: Table) -> dict[int, float]:
-    """How strongly each entry is coloured, by its place among all: the better, the stronger."""
+    """How strongly each entry is coloured, by its place among all: the better, the stronger; equals are alike."""
     if not made.score.decides:
         return {}
     known = [entry for row in made.entries for entry in row if entry.value is not None]
     losses = {id(entry): float(made.score.loss(entry.value.mean)) for entry in known if entry.value is not None}
-    ranks = {key: rank for rank, key in enumerate(sorted(losses, key=lambda key: losses[key]))}
-    return {key: SHADE * (1 - rank / max(len(ranks) - 1, 1)) ** 2 for key, rank in ranks.items()}
+    order = np.array(sorted(losses.values()))
+    ranks = {
+        key: (np.searchsorted(order, loss) + np.searchsorted(order, loss, "right") - 1) / 2
+        for key, loss in losses.items()
+    }
+    return {key: SHADE * (1 - float(rank) / max(len(ranks) - 1, 1)) ** 2 for key, rank in ranks.items()}
 
 
 def _entry(entry: Entry, shades: Mapping[int, float]) -> str:

@@ -57,7 +57,7 @@ def table(result: StudyResult, score: Score) -> Table:
     for r, row in enumerate(cells):
         rows.append(
             tuple(
-                Entry(cell.scores[score.name], best[c] == r, cell is winner) if cell is not None else Entry(None)
+                Entry(cell.scores[score.name], r in best[c], cell is winner) if cell is not None else Entry(None)
                 for c, cell in enumerate(row)
             )
         )
@@ -65,11 +65,14 @@ def table(result: StudyResult, score: Score) -> Table:
     return Table(score, row_axis, labels, tuple(others), tuple(rows))
 
 
-def _best(score: Score, cells: Sequence[CellResult | None]) -> int:
+def _best(score: Score, cells: Sequence[CellResult | None]) -> set[int]:
+    """The rows of the best cells of a column; none when all are alike or the score has no better side."""
     if not score.decides:
-        return -1
+        return set()
     known = {i: float(score.loss(cell.scores[score.name].mean)) for i, cell in enumerate(cells) if cell is not None}
-    return min(known, key=lambda i: known[i]) if known else -1
+    lowest = min(known.values(), default=0.0)
+    best = {i for i, loss in known.items() if loss == lowest}
+    return best if len(best) < len(known) or len(known) == 1 else set()
 
 
 def text(result: StudyResult, score: Score) -> str:

@@ -21,7 +21,7 @@ from lib_astolfo.commands.settings import from_dict, read
 from lib_astolfo.commands.terminal import TerminalTask
 from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.demo import BASE, TRAINED, models_folder
-from lib_astolfo.errors import BadInput
+from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.hosts.standalone import StandaloneHost
 
 VALUES: dict[str, Any] = {
@@ -191,3 +191,26 @@ def test_two_grids_wait_for_each_other(served: Workspace) -> None:
     ended = [served.jobs.wait(job.id, timeout=250) for job in jobs]
     assert [job.state for job in ended] == ["done", "done"]
     assert threading.active_count() < 50
+
+
+def test_a_model_replaced_while_the_grid_runs_ends_it(tmp_path: Path) -> None:
+    import shutil
+
+    models = tmp_path / "models"
+    shutil.copytree(models_folder(), models)
+    workspace = Workspace(StandaloneHost([models], tmp_path / "outputs", device="cpu"))
+    plan = grid.prepare(GridSettings(**VALUES), workspace)
+    task = TerminalTask("grid", tmp_path)
+    on_event = task.event
+
+    def replace_after_the_first_cell(text: str, **data: Any) -> None:
+        on_event(text, **data)
+        shutil.copyfile(models / BASE, tmp_path / "new")
+        (tmp_path / "new").replace(models / TRAINED)
+
+    task.event = replace_after_the_first_cell  # type: ignore[method-assign]
+    with pytest.raises(Failed, match=r"digits-v\.safetensors was replaced"):
+        grid.draw(plan, workspace, task, tmp_path / "study")
+    task.close()
+    lines = (tmp_path / "study" / "cells.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2, "the cells of the ratio under way are kept"
