@@ -35,7 +35,7 @@ COMPONENTS = ("unet", "te1", "te2", "vae", "other")
 TIME_EMBED = ("in00", "base")
 
 _UNET_PART = re.compile(
-    re.escape(UNET) + r"(input_blocks|middle_block|output_blocks|time_embed|label_emb|out)\.(\d+)\."
+    re.escape(UNET) + r"(input_blocks|middle_block|output_blocks|time_embed|label_emb|out)\.([0-9]{1,3})\."
 )
 
 
@@ -92,6 +92,8 @@ def parse_weights(
         return {key: _number(weight, f"{where}.{key}") for key, weight in value.items()}
     if isinstance(value, str):
         value = _split(value, where)
+    if not isinstance(value, Sequence):
+        raise BadInput(where, repr(value)[:80], "a list of numbers, a text of them, a preset's name, or a mapping")
     numbers = [_number(weight, f"{where}[{index}]") for index, weight in enumerate(value)]
     if len(numbers) == 26 and len(names) == 20:
         numbers = to_xl(numbers)
@@ -120,7 +122,7 @@ def _number(value: object, where: str) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise ValueError
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise BadInput(where, repr(value)[:80], "a number") from None
     if not math.isfinite(number):
         raise BadInput(where, repr(value), "a finite number")

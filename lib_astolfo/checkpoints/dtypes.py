@@ -32,9 +32,5 @@ DTYPES: dict[str, torch.dtype] = {code: getattr(torch, name) for code, name in _
 CODES: dict[torch.dtype, str] = {dtype: code for code, dtype in DTYPES.items()}
 
 
-def item_size(dtype: torch.dtype) -> int:
-    """Bytes of one element (``torch.dtype.itemsize`` is newer than torch 2.1.0's type stubs, so asked of a tensor)."""
-    return torch.empty((), dtype=dtype).element_size()
-
-
-SIZES: dict[torch.dtype, int] = {dtype: item_size(dtype) for dtype in CODES}
+#: Bytes of one element.
+SIZES: dict[torch.dtype, int] = {dtype: dtype.itemsize for dtype in CODES}

@@ -22,19 +22,28 @@ except ImportError:  # Windows, where an open file cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
 
 PART = ".astolfo-part"
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+LONGEST = 255  # bytes of a name
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL)
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a file name is a device for Windows, as CON, nul.txt and COM1."""
+    return _RESERVED.fullmatch(name) is not None
 
 
 def check_target(path: Path, overwrite: bool) -> None:
     """Raise BadInput if a file must not be written there: no folder, a folder, an unusable name, no consent."""
     name = path.name
-    if not name or _RESERVED.fullmatch(name) or name != name.rstrip(". ") or any(ord(c) < 32 for c in name):
+    odd = any(ord(c) < 32 or "\ud800" <= c <= "\udfff" for c in name)
+    if not name or is_reserved(name) or name != name.rstrip(". ") or odd:
         raise BadInput(path, f"the file name {name!r}", "a name that every system can hold (not CON, NUL, COM1, …)")
+    if len(name.encode("utf-8")) > LONGEST:
+        raise BadInput(path, f"a file name of {len(name.encode('utf-8'))} bytes", f"a name of at most {LONGEST} bytes")
     if os.name == "nt" and set(name) & set('<>:"|?*'):
         raise BadInput(path, f"the file name {name!r}", 'a name without < > : " | ? *')
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):  # False also where pathlib would raise: a path that is too long or forbidden
         raise BadInput(path, "no such folder", "an existing folder to write into")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise BadInput(path, "a folder of that name", "the name of a file to write")
     if os.path.lexists(path) and not overwrite:
         raise BadInput(path, "a file of that name", "a new name, or overwrite=true")
@@ -172,7 +181,8 @@ def _give_name(part: Path, path: Path, overwrite: bool) -> None:
             raise FileExistsError(str(path)) from None
         os.rename(part, path)
         return
-    os.unlink(part)
+    with contextlib.suppress(OSError):  # the file is there under its name, that is what counts
+        os.unlink(part)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -134,7 +134,15 @@ def _metadata(value: object, where: str) -> dict[str, str]:
             raise BadInput(
                 f"{where}: __metadata__ {key!r}", type(text).__name__, "a text (the format allows only texts)"
             )
+        check_text(key, f"{where}: __metadata__ {key!r}")
+        check_text(text, f"{where}: __metadata__ {key!r}")
     return value
+
+
+def check_text(text: str, where: str) -> None:
+    """Raise BadInput for a text that UTF-8 cannot hold (JSON's escapes and odd file names give such ones)."""
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise BadInput(where, "half of a surrogate pair", "a text that UTF-8 can hold")
 
 
 def _counts(value: object) -> tuple[int, ...] | None:
@@ -146,8 +154,7 @@ def _counts(value: object) -> tuple[int, ...] | None:
 
 def _info(name: str, entry: object, start: int, where: str) -> TensorInfo:
     place = f"{where}: {name!r}"
-    if any("\ud800" <= c <= "\udfff" for c in name):
-        raise BadInput(place, "half of a surrogate pair", "a name that UTF-8 can hold")
+    check_text(name, place)
     if not isinstance(entry, dict):
         raise BadInput(place, type(entry).__name__, "an object with dtype, shape and data_offsets")
     dtype = DTYPES.get(entry["dtype"]) if isinstance(entry.get("dtype"), str) else None

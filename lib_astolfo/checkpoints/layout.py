@@ -83,6 +83,8 @@ def detect(shapes: Mapping[str, Sequence[int]], where: str) -> Layout:
     if not family or FIRST not in shapes:
         raise BadInput(where, _what_else(shapes), _EXPECTED)
     first = _shape(shapes, FIRST, 4, where)
+    if first[0] == 0:
+        raise BadInput(f"{where}: {FIRST}", list(first), "a convolution with output channels")
     if first[1] not in KINDS:
         known = ", ".join(f"{channels} ({kind})" for channels, kind in KINDS.items())
         raise BadInput(f"{where}: {FIRST}", f"{first[1]} input channels", known)
@@ -141,7 +143,7 @@ def _numbers(shapes: Mapping[str, Sequence[int]]) -> list[int]:
     """The numbers of the input blocks, ascending."""
     prefix = f"{UNET}input_blocks."
     found = {name[len(prefix) :].split(".")[0] for name in shapes if name.startswith(prefix)}
-    return sorted(int(number) for number in found if number.isdecimal())
+    return sorted(int(number) for number in found if re.fullmatch("[0-9]{1,3}", number))
 
 
 def _shape(shapes: Mapping[str, Sequence[int]], name: str, axes: int, where: str) -> tuple[int, ...]:
@@ -170,7 +172,7 @@ def _levels(
             widths.append(last)
             depths.append(0)
             continue
-        last = int(next(iter(shapes.get(f"{prefix}0.out_layers.3.weight", (last,)))))
+        last = int(next(iter(shapes.get(f"{prefix}0.out_layers.3.weight", ())), last))
         blocks = {name.split(".")[6] for name in shapes if name.startswith(f"{prefix}1.transformer_blocks.")}
         depths[-1] = max(depths[-1], len(blocks))
     widths.append(last)

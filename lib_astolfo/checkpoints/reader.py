@@ -14,6 +14,7 @@ import hashlib
 import mmap
 import os
 import platform
+import stat
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -35,6 +36,8 @@ Progress = Callable[[int, int, str], None]
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _HASH_CHUNK = 4 << 20
+# O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"))
 # The private map is never written to, so it must not count against the memory of the machine. Python knows the flag
 # from 3.13 on; its number is the same on these processors.
 _PLAIN_LINUX = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
@@ -42,11 +45,11 @@ _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if _PLAIN_LINUX else 0)
 
 
 def as_bytes(buffer: Buffer) -> memoryview:
-    """The bytes of a contiguous buffer or CPU tensor of any dtype, without a copy."""
+    """The bytes of a contiguous buffer or CPU tensor of any dtype, without a copy; an error if it has gaps."""
     if isinstance(buffer, torch.Tensor):
         if buffer.numel() == 0:
             return memoryview(b"")
-        return memoryview(buffer.detach().reshape(-1).view(torch.uint8).numpy())
+        return memoryview(buffer.detach().view(-1).view(torch.uint8).numpy())
     return memoryview(buffer).cast("B")
 
 
@@ -68,7 +71,7 @@ class CheckpointFile:
         self._opened = _identity(os.fstat(fd))
         self._map: mmap.mmap | None = None
         self._lock = threading.Lock()
-        self._sha256: str | None = None
+        self._sha256: tuple[Identity, str] | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> CheckpointFile:
@@ -86,6 +89,9 @@ class CheckpointFile:
             length = header_length(_head(fd, 0, 8), size, str(path))
             metadata, tensors = parse(_head(fd, 8, length), size, str(path))
             return cls(path, fd, metadata, tensors)
+        except OSError as error:
+            os.close(fd)
+            raise BadInput(path, f"a file that cannot be read ({error})", "a readable .safetensors file") from error
         except BaseException:
             os.close(fd)
             raise
@@ -159,8 +165,12 @@ class CheckpointFile:
         return named != self._opened or opened != self._opened
 
     def sha256(self, progress: Progress | None = None) -> str:
-        """Hex sha256 of the whole file, computed once; ``progress`` is called with bytes done and bytes in all."""
-        if self._sha256 is None or self.changed():
+        """Hex sha256 of the whole file, computed once; ``progress`` is called with bytes done and bytes in all.
+
+        It is that of the bytes that were opened, whatever file has the name by now; again if they were written to.
+        """
+        now = _identity(os.fstat(self._open_fd()))
+        if self._sha256 is None or self._sha256[0] != now:
             digest, size = hashlib.sha256(), self._opened[2]
             buffer = memoryview(bytearray(min(_HASH_CHUNK, size)))
             for offset in range(0, size, _HASH_CHUNK):
@@ -169,8 +179,8 @@ class CheckpointFile:
                 digest.update(part)
                 if progress is not None:
                     progress(offset + len(part), size, f"hashing {self.path.name}")
-            self._sha256 = digest.hexdigest()
-        return self._sha256
+            self._sha256 = now, digest.hexdigest()
+        return self._sha256[1]
 
     @property
     def short_hash(self) -> str:
@@ -210,14 +220,18 @@ def _copy_on_write(fd: int, size: int) -> mmap.mmap | None:
 
 
 def _open(path: Path) -> int:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise BadInput(path, "a folder", "a .safetensors file")
     try:
-        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        fd = os.open(path, _FLAGS)
     except FileNotFoundError:
         raise BadInput(path, "no such file", "a .safetensors file") from None
     except (OSError, ValueError) as error:
         raise BadInput(path, f"a file that cannot be opened ({error})", "a readable .safetensors file") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise BadInput(path, "a pipe or a device", "a .safetensors file")
+    return fd
 
 
 def _head(fd: int, offset: int, count: int) -> bytes:

@@ -180,6 +180,8 @@ def _existing(path: Path, layout: Layout) -> dict[str, Any] | None:
         return None
     if sidecar is None or sidecar.family != layout.family:
         return None
+    if layout.is_xl and _at(sidecar.content, "model", "params", "denoiser_config", "target") is None:
+        return None
     return copy.deepcopy(dict(sidecar.content))
 
 
@@ -209,11 +211,12 @@ def _template(layout: Layout) -> dict[str, Any]:
 
 
 def _set_prediction(model: dict[str, Any], prediction: str, layout: Layout) -> None:
-    params = model.setdefault("params", {})
+    params = model["params"]
     if not layout.is_xl:
         params["parameterization"] = prediction
         return
     name = "V" if prediction == "v" else "Eps"
-    denoiser = params.setdefault("denoiser_config", {}).setdefault("params", {})
-    denoiser["scaling_config"] = {"target": f"{_SGM}denoiser_scaling.{name}Scaling"}
-    denoiser["weighting_config"] = {"target": f"{_SGM}denoiser_weighting.{name}Weighting"}
+    settings = dict(params["denoiser_config"].get("params") or {})
+    settings["scaling_config"] = {"target": f"{_SGM}denoiser_scaling.{name}Scaling"}
+    settings["weighting_config"] = {"target": f"{_SGM}denoiser_weighting.{name}Weighting"}
+    params["denoiser_config"]["params"] = settings

@@ -25,8 +25,8 @@ class StreamingWriter:
     """Write a file whose tensors are known before their data.
 
     Used as a context manager: on a clean end the file is flushed and takes its name; on an exception nothing is left.
-    The order in the file is that of the safetensors library: widest dtype first, then by name, so that the bytes
-    depend on nothing but names, dtypes, shapes, metadata and data.
+    The order in the file is widest dtype first, then by dtype and name, so that the bytes depend on nothing but names,
+    dtypes, shapes, metadata and data.
 
     ``tensors``: (name, dtype, shape) of each. Raises BadInput for a bad target or list, Failed when the disk is full.
     """
@@ -133,10 +133,11 @@ def save(
 def _lay_out(
     tensors: Sequence[tuple[str, torch.dtype, Sequence[int]]], metadata: dict[str, str], where: str
 ) -> tuple[bytes, list[TensorInfo]]:
-    """Header bytes and the tensors with absolute offsets, widest dtype first, then by name."""
+    """Header bytes and the tensors with absolute offsets, in the order of ``StreamingWriter``."""
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise BadInput(f"{where}: metadata {key!r}", type(value).__name__, "a text")
+        header.check_text(key + value, f"{where}: metadata {key!r}")
     if len({name for name, _, _ in tensors}) != len(tensors):
         raise BadInput(where, "a tensor name given twice", "each name once")
     relative, entries, end = [], {}, 0
@@ -145,6 +146,7 @@ def _lay_out(
             raise BadInput(
                 f"{where}: {name!r}", dtype, "a dtype of the safetensors format: " + ", ".join(CODES.values())
             )
+        header.check_text(name, f"{where}: {name!r}")
         info = TensorInfo(name, dtype, tuple(int(n) for n in shape), end, end)
         begin, end = end, end + info.elements * SIZES[dtype]
         relative.append((info, begin, end))

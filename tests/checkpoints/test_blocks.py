@@ -109,6 +109,8 @@ def test_26_values_become_20_as_supermerger_does() -> None:
         ("1,2,R", "preset"),
         ({"IN12": 1.0}, "unknown block"),
         ({"IN00": "x"}, "a number"),
+        ({"IN00": 10**400}, "a number"),
+        (5, "a list of numbers"),
         ({"OTHER": 1.0}, "unknown block"),
     ],
 )
@@ -116,6 +118,10 @@ def test_bad_weights_are_refused(value: object, message: str) -> None:
     with pytest.raises(BadInput, match=message) as caught:
         parse_weights(value, SD1)  # type: ignore[arg-type]
     assert caught.value.where.startswith("blocks")
+
+
+def test_a_number_of_a_block_beyond_reason_is_another_key() -> None:
+    assert block_of(f"model.diffusion_model.output_blocks.{'9' * 5000}.0.x", SD1) == "OTHER"
 
 
 def test_a_list_of_20_does_not_fit_sd1() -> None:

@@ -104,8 +104,16 @@ def test_broken_checkpoints_name_the_key() -> None:
         detect({**shapes("sd1"), first: (320,)}, "a")
     with pytest.raises(BadInput, match="12 input blocks"):
         detect({**shapes("sdxl"), "model.diffusion_model.input_blocks.11.0.x": (1,)}, "a")
+    with pytest.raises(BadInput, match="output channels"):
+        detect({**shapes("sd1"), first: (0, 4, 3, 3)}, "a")
     with pytest.raises(BadInput, match="unknown text encoders"):
         detect({**only("sd1", "model."), "cond_stage_model.roberta.x": (1,)}, "a")
+
+
+def test_odd_keys_of_a_whole_checkpoint_change_nothing() -> None:
+    blocks = "model.diffusion_model.input_blocks."
+    assert detect({**shapes("sd1"), f"{blocks}{'9' * 5000}.0.x": (1,)}, "a") == FULL["sd1"]
+    assert detect({**shapes("sd1"), f"{blocks}2.0.out_layers.3.weight": ()}, "a") == FULL["sd1"]
 
 
 def test_words_for_people() -> None:

@@ -130,6 +130,21 @@ def test_hash_is_the_files_and_reports_progress(tmp_path: Path) -> None:
     assert seen[-1] == (path.stat().st_size, path.stat().st_size)
 
 
+def test_the_hash_is_computed_again_only_if_the_bytes_changed(tmp_path: Path) -> None:
+    path, seen = tmp_path / "a.safetensors", []
+    save(path, {"a": torch.zeros(3000)})
+    with CheckpointFile.open(path) as file:
+        first = file.sha256()
+        save(path, {"a": torch.ones(3000)}, overwrite=True)  # another file; the open one is as it was
+        assert file.sha256(lambda *state: seen.append(state)) == first and not seen
+    with CheckpointFile.open(path) as file, path.open("r+b") as stream:
+        first = file.sha256()
+        stream.seek(-4, os.SEEK_END)
+        stream.write(b"\0\0\0\0")
+        stream.flush()
+        assert file.sha256() == hashlib.sha256(path.read_bytes()).hexdigest() != first
+
+
 def test_a_file_that_is_replaced_is_noticed_and_still_readable(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save(path, {"a": torch.zeros(100)})
@@ -191,6 +206,7 @@ LIES = {
     "JSON too deep": (b"[" * 100_000, {}, "not JSON"),
     "not UTF-8": (b'{"a\xff":1}', {}, "not UTF-8"),
     "half a surrogate": (b'{"\\ud800":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', {}, "surrogate"),
+    "half a surrogate in the metadata": (b'{"__metadata__":{"title":"\\ud800"}}', {}, "surrogate"),
     "a list": ([1, 2], {}, "JSON list"),
     "a name twice": (b'{"a":{"dtype":"F32"},"a":{"dtype":"F32"}}', {}, "twice"),
     "entry is a number": ({"a": 3}, {}, "object with dtype"),
@@ -274,9 +290,29 @@ def test_pickles_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
         "folder.safetensors": "a folder",
         "missing.safetensors": "no such file",
         "nul\0.safetensors": "cannot be opened",
+        "a" * 300: "cannot be opened",
     }.items():
         with pytest.raises(BadInput, match=message):
             CheckpointFile.open(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.safetensors")
+    with pytest.raises(BadInput, match="pipe"):
+        CheckpointFile.open(tmp_path / "a.safetensors")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that cannot be read")
+def test_a_disk_that_fails_is_the_file_s_error() -> None:
+    with pytest.raises(BadInput, match="cannot be read"):
+        CheckpointFile.open("/proc/self/mem")
+
+
+def test_a_tensor_with_gaps_is_not_filled_in_a_copy(tmp_path: Path) -> None:
+    save(tmp_path / "a.safetensors", {"a": torch.arange(6.0)})
+    with CheckpointFile.open(tmp_path / "a.safetensors") as file, pytest.raises(RuntimeError):
+        file.read_into(torch.zeros(2, 3).t(), file.tensors["a"].begin)
 
 
 def test_an_unknown_tensor_is_named(tmp_path: Path) -> None:

@@ -173,6 +173,17 @@ def test_a_yaml_for_another_model_is_replaced_whole(tmp_path: Path) -> None:
     assert found.family == "sdxl"
 
 
+@pytest.mark.parametrize("broken", ["denoiser_config: null", "denoiser_config: {target: t, params: null}"])
+def test_a_yaml_with_holes_is_mended_or_replaced(tmp_path: Path, broken: str) -> None:
+    path = tmp_path / "model.yaml"
+    params = f"{{{broken}, network_config: {{params: {{context_dim: 2048}}}}}}"
+    path.write_text(f"model: {{target: sgm.models.diffusion.DiffusionEngine, params: {params}}}\n")
+    sidecar.write(tmp_path / "model.safetensors", Sampling("v"), layout_of("sdxl"), overwrite=True)
+    assert a1111_reads(path) == "v"
+    content: Any = OmegaConf.load(path)
+    assert content.model.params.denoiser_config.target  # without one A1111 cannot build it
+
+
 def test_an_unquoted_null_means_the_null_uncond(tmp_path: Path) -> None:
     for text in ("uncond: null", "uncond: {mode: null}", "uncond: 'null'"):
         found = sidecar.read(put(tmp_path, f"astolfo: {{prediction: rf, shift: 3, {text}}}"))
@@ -197,8 +208,8 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "entry is a word": ("astolfo: rf", "a mapping"),
     "unknown key": ("astolfo: {prediction: v, ztsnr: true}", "zero_terminal_snr"),
     "unknown prediction": ("astolfo: {prediction: vpred}", "eps, v, x0"),
-    "shift of text": ("astolfo: {prediction: rf, shift: strong}", "finite number"),
-    "shift of NaN": ("astolfo: {prediction: rf, shift: .nan}", "finite number"),
+    "shift of text": ("astolfo: {prediction: rf, shift: strong}", "0.01 to 100"),
+    "shift of NaN": ("astolfo: {prediction: rf, shift: .nan}", "0.01 to 100"),
     "shift of v": ("astolfo: {prediction: v, shift: 3}", "only rf"),
     "eps with ZTSNR": ("astolfo: {prediction: eps, zero_terminal_snr: true}", "with eps"),
     "shift alone": ("astolfo: {shift: 3}", "prediction"),

@@ -175,6 +175,38 @@ def test_tensors_with_strides_are_written_as_they_look(tmp_path: Path) -> None:
         assert torch.equal(file.tensor("b"), values[1])
 
 
+@pytest.mark.parametrize("name", ["x" * 250 + ".safetensors", "\udcff.safetensors", "con .safetensors"])
+def test_names_that_no_disk_holds_are_refused_first(tmp_path: Path, name: str) -> None:
+    """Not at the end, when a long name would make the finished file fail."""
+    with pytest.raises(BadInput, match="name"):
+        save(tmp_path / name, {"a": torch.zeros(1)})
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_no_disk_holds_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no such folder"):
+        save(tmp_path / ("x" * 300) / "a.safetensors", {"a": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(("name", "metadata"), [("\ud800", {}), ("a", {"title": "\udcff"}), ("a", {"\udcff": "x"})])
+def test_texts_that_utf8_cannot_hold_are_refused(tmp_path: Path, name: str, metadata: dict[str, str]) -> None:
+    with pytest.raises(BadInput, match="surrogate"):
+        save(tmp_path / "a.safetensors", {name: torch.zeros(1)}, metadata)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_name_that_cannot_be_taken_off_the_part_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise PermissionError(13, "used by another process")
+
+    monkeypatch.setattr(os, "unlink", busy)
+    save(tmp_path / "a.safetensors", {"a": torch.ones(1)})
+    with CheckpointFile.open(tmp_path / "a.safetensors") as file:
+        assert float(file.tensor("a")) == 1.0
+
+
 def test_too_little_disk_is_found_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(Failed, match="free"):
