@@ -48,7 +48,7 @@ class Computer:
             self._read(chunk, 0, out)
         elif task.common is not None:
             self._common_channels(chunk, out)
-        elif fused(task):
+        elif chunk.run.fused:
             self._fused(chunk, out, out if own else self.scratch.take(out.shape, out.dtype))
         else:
             shape = (chunk.elements,) if chunk.run.pieces else task.shape
@@ -85,8 +85,12 @@ class Computer:
 
     def _read(self, chunk: Chunk, leaf: int, into: Tensor) -> None:
         file = chunk.run.tasks[0].value.leaves[leaf].file
+        segments = chunk.segments(leaf)
+        if len(segments) == 1:
+            file.read_into(into, segments[0][0])
+            return
         raw, at = into.view(torch.uint8), 0
-        for offset, count in chunk.segments(leaf):
+        for offset, count in segments:
             file.read_into(raw[at : at + count], offset)
             at += count
 
@@ -115,18 +119,6 @@ class Computer:
                 raise Failed(_complaint(task, parts, values))
             count = kernels.replace_non_finite(values, parts[0])
             self.replaced[task.name] = self.replaced.get(task.name, 0) + count
-
-
-def fused(task: Task) -> bool:
-    """True if the task is one method on stored tensors of the output's own dtype, with an exact kernel for it."""
-    root = task.value.formula
-    if not isinstance(root, Apply) or root.entry.half is None or root.inputs != tuple(range(len(root.inputs))):
-        return False
-    if any(leaf.info.dtype != task.dtype for leaf in task.value.leaves):
-        return False
-    return task.dtype == torch.float32 or (
-        task.dtype in (torch.float16, torch.bfloat16) and kernels.half_is_exact(task.dtype)
-    )
 
 
 def _stored(task: Task, leaf: int, first: int, last: int) -> Tensor:

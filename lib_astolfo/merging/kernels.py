@@ -45,11 +45,12 @@ class Scratch:
         size = count * SIZES[dtype]
         if self._next == len(self._slots):
             self._slots.append(torch.empty(size, dtype=torch.uint8))
-        elif self._slots[self._next].numel() < size:
+        elif len(self._slots[self._next]) < size:
             self._slots[self._next] = torch.empty(size, dtype=torch.uint8)
         slot = self._slots[self._next]
         self._next += 1
-        return slot[:size].view(dtype)[:count].view(tuple(shape))
+        flat = slot[:size].view(dtype)
+        return flat if len(shape) == 1 else flat.view(tuple(shape))
 
 
 def lerp_into(out: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> None:
@@ -81,11 +82,16 @@ def half_is_exact(dtype: torch.dtype) -> bool:
 
 
 def all_finite(values: Tensor, scratch: Scratch) -> bool:
-    """True if no value is Inf or NaN; ``values`` contiguous. Dtypes without infinity go through ``isnan``."""
+    """True if no value is Inf or NaN; ``values`` contiguous.
+
+    A finite sum proves it in one pass. A sum that is not may have overflowed, so the exponent bits decide then.
+    """
     if values.numel() == 0:
         return True
     if values.dtype not in _EXPONENT:
         return not bool(values.float().isnan().any() or values.float().isinf().any())
+    if math.isfinite(float(values.sum())):
+        return True
     integer, mask = _EXPONENT[values.dtype]
     bits = scratch.take(values.shape, integer)
     torch.bitwise_and(values.view(integer), mask, out=bits)

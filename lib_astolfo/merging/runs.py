@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+import torch
+
 from lib_astolfo.checkpoints.dtypes import SIZES
-from lib_astolfo.merging import formula
+from lib_astolfo.merging import formula, kernels
+from lib_astolfo.merging.formula import Apply
 from lib_astolfo.merging.plan import Task
 
 #: Bytes of one chunk of one tensor in the output dtype.
@@ -25,11 +28,13 @@ class Run:
 
     ``starts`` holds the first element of each task, and the number of all elements at its end.
     ``pieces`` is False where a tensor must be computed whole.
+    ``fused``: one method on stored tensors of the output's own dtype, with an exact kernel for it.
     """
 
     tasks: tuple[Task, ...]
     starts: tuple[int, ...]
     pieces: bool
+    fused: bool
 
     @property
     def elements(self) -> int:
@@ -65,10 +70,14 @@ class Chunk:
 
     def segments(self, leaf: int) -> list[tuple[int, int]]:
         """Where a leaf's values lie in its file: (byte offset, bytes), neighbours joined."""
+        if len(self.run.tasks) == 1:
+            info = self.run.tasks[0].value.leaves[leaf].info
+            size = SIZES[info.dtype]
+            return [(info.begin + self.start * size, self.elements * size)]
         found: list[tuple[int, int]] = []
         for task, first, last in self.tasks():
             info = task.value.leaves[leaf].info
-            size = info.nbytes // info.elements
+            size = SIZES[info.dtype]
             begin, count = info.begin + first * size, (last - first) * size
             if found and sum(found[-1]) == begin:
                 found[-1] = (found[-1][0], found[-1][1] + count)
@@ -118,7 +127,7 @@ def chunk_elements(task: Task, size: int = CHUNK) -> int:
 
 def _run(tasks: tuple[Task, ...]) -> Run:
     starts = tuple(accumulate((elements(task) for task in tasks), initial=0))
-    return Run(tasks, starts, _in_pieces(tasks[0]))
+    return Run(tasks, starts, _in_pieces(tasks[0]), _fused(tasks[0]))
 
 
 def _in_pieces(task: Task) -> bool:
@@ -133,3 +142,14 @@ def _alike(a: Task, b: Task) -> bool:
         return False
     pairs = zip(a.value.leaves, b.value.leaves, strict=True)
     return all(x.file is y.file and x.info.dtype == y.info.dtype for x, y in pairs) and a.check == b.check
+
+
+def _fused(task: Task) -> bool:
+    root = task.value.formula
+    if not isinstance(root, Apply) or root.entry.half is None or root.inputs != tuple(range(len(root.inputs))):
+        return False
+    if any(leaf.info.dtype != task.dtype for leaf in task.value.leaves):
+        return False
+    return task.dtype == torch.float32 or (
+        task.dtype in (torch.float16, torch.bfloat16) and kernels.half_is_exact(task.dtype)
+    )
