@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,10 @@ def run(given: Arguments) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code: 0 done, 1 failed or stopped, 2 bad input."""
+    """The exit code: 0 done, 1 failed or stopped (what there is is printed), 2 bad input."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal or pipe whose encoding lacks a sign
     try:
         given = parse(arguments)
         if given.help or not given.command:
@@ -123,17 +127,17 @@ def main(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, Stopped):
         print("astolfo: stopped", file=sys.stderr)
         return 1
-    except AstolfoError as error:
+    except (AstolfoError, OSError) as error:
         print(f"astolfo: {error}", file=sys.stderr)
         return 1
     print(_json(result) if given.json else _words(given.command, result))
-    return 0
+    return 1 if result.get("stopped") else 0
 
 
 def _json(result: dict[str, Any]) -> str:
     from lib_astolfo.jobs.plain import plain
 
-    return json.dumps(plain(result), ensure_ascii=False)
+    return json.dumps(plain(result))
 
 
 def _words(name: str, result: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from lib_astolfo.commands.workspace import Workspace
+from tests.commands import pair
 
 V1 = "/astolfo/v1"
 RECIPE: dict[str, Any] = {"method": "weighted_sum", "models": {"a": "base", "b": "trained"}, "ratio": 0.75}
@@ -169,17 +170,6 @@ def test_docs_describe_every_route(client: TestClient) -> None:
 def test_a_model_in_use_is_said(client: TestClient, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     locked = workspace.locked
     monkeypatch.setattr(workspace, "locked", lambda patience=0.05: locked(0.05))
-    taken, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with workspace.host.lock():
-            taken.set()
-            leave.wait(20)
-
-    other = threading.Thread(target=hold)
-    other.start()
-    assert taken.wait(20)
-    answer = client.put(f"{V1}/live", json=RECIPE)
-    leave.set()
-    other.join()
+    with pair.in_use(workspace):
+        answer = client.put(f"{V1}/live", json=RECIPE)
     assert (answer.status_code, "in use" in answer.json()["error"]) == (503, True)

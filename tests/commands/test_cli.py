@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -12,16 +13,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lib_astolfo import __main__ as cli
+from lib_astolfo.checkpoints.reader import CheckpointFile
+from lib_astolfo.commands import merge
 from lib_astolfo.commands.registry import COMMANDS
 from lib_astolfo.errors import BadInput
 from lib_astolfo.jobs import JobQueue
+from lib_astolfo.merging.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 MERGE = ["merge", "models.a=base", "models.b=trained", "ratio=0.75"]
@@ -35,29 +39,27 @@ def start(*arguments: str, code: str = "", **environment: str) -> subprocess.Pop
     )
 
 
-def run(*arguments: str, code: str = "") -> tuple[int, str, str]:
-    process = start(*arguments, code=code)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
-
-
 HELP = """
 import sys
 from lib_astolfo.__main__ import main
-assert main(sys.argv[1:]) == 0
+for name in sys.argv[1:]:
+    print("====")
+    assert main([name, "--help"] if name else ["--help"]) == 0
 heavy = ("torch", "numpy", "omegaconf", "gradio", "fastapi", "diffusers", "sqlite3")
+print("====")
 print([name for name in heavy if name in sys.modules])
 """
 
 
 def test_help_is_complete_and_light() -> None:
-    for name in ("", *COMMANDS):
-        code, out, err = run(*filter(None, [name]), "--help", code=HELP)
-        assert code == 0, err
-        heavy = out.strip().splitlines()[-1]
-        assert heavy == "[]", name
-        assert all(command in out for command in COMMANDS) if not name else "keys (name=default):" in out
-    code, out, _ = run("merge", "--help")
+    out, err = start("", *COMMANDS, code=HELP).communicate(timeout=120)
+    _, overview, *each, heavy = out.split("====\n")
+    assert heavy.strip() == "[]", err
+    assert all(f"\n  {command} " in overview for command in COMMANDS)
+    assert len(each) == len(COMMANDS)
+    for name, text in zip(COMMANDS, each, strict=True):
+        assert text.startswith(f"usage: python -m lib_astolfo {name} ")
+        assert "keys (name=default):" in text
     assert re.search(r"dtype=fp16 +fp16 bf16 fp32 keep", out)
 
 
@@ -90,10 +92,32 @@ def test_bad_input_ends_with_2_and_one_line(arguments: list[str], code: int, wor
     assert err.count("\n") <= 1
 
 
+def test_what_failed_or_was_stopped_ends_with_1(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    assert cli.main(["demo", "--models", str(tmp_path), "--outputs", str(tmp_path / "file")]) == 1
+    err = capsys.readouterr().err
+    assert (err.startswith("astolfo: "), str(tmp_path / "file") in err, err.count("\n")) == (True, True, 1)
+    monkeypatch.setattr(merge, "run", lambda settings, workspace, task: {"cells": ["星"], "stopped": True})
+    monkeypatch.setattr(merge, "check", lambda settings, workspace: None)
+    assert cli.main(["merge", "--models", str(tmp_path), "--outputs", str(tmp_path), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["cells"] == ["星"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp437"])
+def test_a_terminal_that_lacks_our_signs_gets_others(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert cli.main(["--help"]) == 0
+    assert cli.main(["merge", "星=1"]) == 2
+    sys.stdout.flush()
+    assert b"[key=value ?]" in written.getvalue()
+
+
 def test_merge_prints_the_file_or_one_json_object(models: Path, tmp_path: Path, capsys: Any) -> None:
     folders = ["--models", str(models), "--outputs", str(tmp_path / "outputs")]
-    code, out, err = run(*MERGE, *folders)
-    assert code == 0, err
+    assert cli.main([*MERGE, *folders]) == 0
+    out, err = capsys.readouterr()
     assert out.splitlines()[0] == str(models / "base-trained-0.75.safetensors")
     assert "100%" in err
     assert cli.main([*MERGE, *folders]) == 2
@@ -102,6 +126,40 @@ def test_merge_prints_the_file_or_one_json_object(models: Path, tmp_path: Path, 
     assert cli.main([*MERGE, *folders, "overwrite=true", f"output={tmp_path}/free.safetensors", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["output"] == f"{tmp_path}/free.safetensors"
     assert (tmp_path / "free.safetensors").exists()
+
+
+AS_PRINTED = """
+method: weighted_sum            # or any name in METHODS
+models: {{a: base.safetensors, b: {b}}}   # a value may itself be a recipe
+{ratios}
+options: {{}}                     # the method's own
+dtype: keep                     # fp16 bf16 fp32, or `keep`
+output: merged.safetensors
+"""
+INNER = "{method: weighted_sum, models: {a: base.safetensors, b: trained.safetensors}, ratio: 0.5}"
+
+
+@pytest.mark.parametrize(
+    ("b", "ratios"),
+    [
+        ("trained.safetensors", "ratio: 0.85"),
+        (INNER, "ratio: 0.85\nblocks: {BASE: 0.5, IN00: 1.0}"),
+        ("trained.safetensors", f"blocks: {[0.5] * 20}"),
+        ("trained.safetensors", f"blocks: {[0.5] * 26}"),
+    ],
+)
+def test_recipes_as_the_design_prints_them(models: Path, tmp_path: Path, b: str, ratios: str, capsys: Any) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(AS_PRINTED.format(b=b, ratios=ratios))
+    folders = ["--models", str(models), "--outputs", str(tmp_path / "outputs")]
+    assert cli.main(["merge", str(path), *folders, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "merged.safetensors"
+    with (
+        CheckpointFile.open(models / "merged.safetensors") as file,
+        CheckpointFile.open(models / "base.safetensors") as a,
+    ):
+        assert {name: info.dtype for name, info in file.tensors.items()} == {n: i.dtype for n, i in a.tensors.items()}
+        assert Recipe.from_yaml(file.metadata["astolfo.recipe"]) == replace(Recipe.load(path), output=None)
 
 
 SLOW = """
@@ -163,51 +221,46 @@ class Server:
         return self.process.returncode
 
 
-@pytest.fixture
-def outputs(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "outputs"
+def over(server: Server) -> dict[str, dict[str, Any]]:
+    """All jobs by id, when none is left to be done."""
+    for _ in range(600):
+        shown = {job["id"]: job for job in server.ask("jobs")}
+        if not {job["state"] for job in shown.values()} & {"queued", "running", "stopping"}:
+            return shown
+        time.sleep(0.1)
+    raise AssertionError(shown)
 
 
-def test_serve_from_start_to_end(models: Path, outputs: Path) -> None:
-    server = Server(models, outputs)
-    port = server.address.rpartition(":")[2]
-    code, _, err = run("serve", "tab=false", "--port", port, "--models", str(models), "--outputs", f"{outputs}2")
-    assert (code, "is taken" in err) == (1, True)
-    code, _, err = run("serve", "tab=false", "--port", "0", "--models", str(models), "--outputs", str(outputs))
-    assert (code, "another Astolfo" in err) == (1, True)
+def submit(server: Server, names: list[str], **login: str) -> list[str]:
     recipe = {"method": "weighted_sum", "models": {"a": "base", "b": "trained"}, "ratio": 0.5}
-    jobs = [server.ask("merge", {**recipe, "output": f"m{i}"})["id"] for i in range(3)]
+    return [server.ask("merge", {**recipe, "output": name}, **login)["id"] for name in names]
+
+
+def test_serve_from_start_to_end_and_after_kill_9(models: Path, tmp_path: Path, capsys: Any) -> None:
+    outputs = tmp_path / "outputs"
+    server, folders = Server(models, outputs), ["--models", str(models)]
+    port = server.address.rpartition(":")[2]
+    assert cli.main(["serve", "--port", port, *folders, "--outputs", f"{outputs}2"]) == 1
+    assert "is taken" in capsys.readouterr().err
+    assert cli.main(["serve", "--port", "0", *folders, "--outputs", str(outputs)]) == 1
+    assert "another Astolfo" in capsys.readouterr().err
+    jobs = submit(server, ["m0", "m1", "m2"])
     assert server.end(signal.SIGTERM) == 0
     states = {job: JobQueue(outputs / "jobs", {}).get(job).state for job in jobs}
     assert set(states.values()) <= {"done", "stopped", "queued"}
-    again = Server(models, outputs)
-    for _ in range(600):
-        shown = {job["id"]: job["state"] for job in again.ask("jobs")}
-        if set(shown.values()) <= {"done", "stopped"}:
-            break
-        time.sleep(0.1)
-    assert all(shown[job] == ("stopped" if states[job] == "stopped" else "done") for job in jobs)
-    assert again.end(signal.SIGINT) == 0
-
-
-def test_the_list_is_true_after_serve_was_killed(models: Path, outputs: Path) -> None:
-    server = Server(models, outputs, ASTOLFO_AUTH="ann:secret pass")
+    again = Server(models, outputs, ASTOLFO_AUTH="ann:secret pass")  # what was queued runs now
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        server.ask("jobs")
+        again.ask("jobs")
     login = {"Authorization": "Basic " + base64.b64encode(b"ann:secret pass").decode()}
-    recipe = {"method": "weighted_sum", "models": {"a": "base", "b": "trained"}, "ratio": 0.5}
-    taken = [server.ask("merge", {**recipe, "output": f"m{i}"}, **login)["id"] for i in range(4)]
-    server.end(signal.SIGKILL)
-    again = Server(models, outputs)
-    for _ in range(600):
-        shown = {job["id"]: job for job in again.ask("jobs")}
-        if all(job["state"] in ("done", "failed") for job in shown.values()):
-            break
-        time.sleep(0.1)
-    assert set(shown) == set(taken)
-    for job in shown.values():
-        assert job["state"] == "done" or "killed" in job["error"]
+    taken = submit(again, ["k0", "k1", "k2", "k3"], **login)
+    again.end(signal.SIGKILL)
+    last = Server(models, outputs)
+    shown = over(last)
+    assert set(shown) == {*jobs, *taken}
+    for name, job in shown.items():
+        assert job["state"] == "done" or states.get(name) == "stopped" or "killed" in job["error"]
         if job["state"] == "done":
-            assert Path(again.ask(f"jobs/{job['id']}")["result"]["output"]).exists()
-    assert again.end(signal.SIGTERM) == 0
+            assert Path(last.ask(f"jobs/{name}")["result"]["output"]).exists()
+    assert [job["state"] for job in shown.values()].count("failed") <= 1
+    assert last.end(signal.SIGINT) == 0
     assert b"secret pass" not in b"".join(path.read_bytes() for path in (outputs / "jobs").glob("jobs.sqlite*"))

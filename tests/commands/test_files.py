@@ -17,6 +17,7 @@ from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.errors import BadInput
 from lib_astolfo.hosts.standalone import StandaloneHost
 from lib_astolfo.merging.recipe import Recipe
+from tests.commands import pair
 
 RECIPE: dict[str, Any] = {"method": "weighted_sum", "models": {"a": "base", "b": "trained"}, "ratio": 0.75}
 
@@ -155,19 +156,10 @@ def test_what_to_bake_is_settled_when_it_is_asked_for(workspace: Workspace) -> N
 
 def test_what_a_grid_has_put_there_for_the_moment_is_not_baked(workspace: Workspace) -> None:
     live.put(workspace, RECIPE)
-    entered, leave = threading.Event(), threading.Event()
-
-    def grid() -> None:
-        with workspace.host.lock(), workspace.live().temporarily(Recipe.from_dict({**RECIPE, "ratio": 0.2})):
-            entered.set()
-            leave.wait(20)
-
-    other = threading.Thread(target=grid)
-    other.start()
-    assert entered.wait(20)
-    threading.Timer(0.2, leave.set).start()
-    assert bake.check(settings.from_dict(bake.BakeSettings, {}), workspace).ratio == 0.75
-    other.join()
+    grid = Recipe.from_dict({**RECIPE, "ratio": 0.2})
+    with pair.in_use(workspace, lambda: workspace.live().temporarily(grid)) as leave:
+        threading.Timer(0.2, leave.set).start()
+        assert bake.check(settings.from_dict(bake.BakeSettings, {}), workspace).ratio == 0.75
 
 
 def test_a_jobs_winner_is_baked(workspace: Workspace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from lib_astolfo.commands.workspace import Busy, Workspace
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.errors import BadInput, Failed
+from tests.commands import pair
 
 PAIR = {"a": "base", "b": "trained", "steps": 2, "ratio": 0.5}
 RECIPE: dict[str, Any] = {"method": "weighted_sum", "models": {"a": "base", "b": "trained"}, "ratio": 0.5}
@@ -165,21 +165,9 @@ def test_looking_at_the_state_makes_nothing_and_keeps_nothing(workspace: Workspa
 
 def test_a_model_in_use_is_waited_for_and_then_named(workspace: Workspace) -> None:
     workspace.host.load("base")
-    taken, leave = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with workspace.host.lock():
-            taken.set()
-            leave.wait(20)
-
-    other = threading.Thread(target=hold)
-    other.start()
-    assert taken.wait(20)
-    with pytest.raises(Busy, match="in use"), workspace.locked(patience=0.05):
+    with pair.in_use(workspace), pytest.raises(Busy, match="in use"), workspace.locked(patience=0.05):
         pass
     assert issubclass(Busy, Failed)
-    leave.set()
-    other.join()
     with workspace.locked(patience=5):
         pass
 
