@@ -40,8 +40,8 @@ class Uncond:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise BadInput("uncond", repr(self.mode), "one of " + ", ".join(MODES))
-        if not isinstance(self.text, str):
-            raise BadInput("uncond text", repr(self.text), "a text")
+        if not isinstance(self.text, str) or any("\ud800" <= sign <= "\udfff" for sign in self.text):
+            raise BadInput("uncond text", repr(self.text), "a text that UTF-8 can hold")
         if self.mode == "text" and not self.text:
             raise BadInput("uncond text", "nothing", 'a text; for the encoded empty text use the mode "null"')
         for name in ("weight", "start", "end"):

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from lib_astolfo.checkpoints.header import check_text
 from lib_astolfo.diffusion.sampling import Sampling
+from lib_astolfo.diffusion.spacing import MAX_STEPS
 from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.errors import BadInput
 
@@ -29,7 +31,6 @@ Progress = Callable[[int, int, str], None]
 
 MAX_SEED = 2**63 - 1
 MAX_SIDE = 4096
-MAX_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class PictureRequest:
         for name in ("prompt", "negative", "sampler", "schedule", "merge"):
             if not isinstance(getattr(self, name), str):
                 raise BadInput(name, repr(getattr(self, name)), "text")
+            check_text(getattr(self, name), name)
         _check_range("seed", self.seed, 0, MAX_SEED, whole=True)
         _check_range("steps", self.steps, 1, MAX_STEPS, whole=True)
         _check_range("cfg", self.cfg, -100.0, 1000.0)

@@ -66,6 +66,7 @@ def test_uncond_survives_the_round_trip(mode: str) -> None:
         ({"mode": "none"}, "uncond", "zero"),
         ({"mode": "text"}, "uncond text", "null"),
         ({"mode": "text", "text": 3}, "uncond text", "a text"),
+        ({"mode": "text", "text": "\ud800"}, "uncond text", "UTF-8"),
         ({"mode": "average", "weight": 1.01}, "uncond weight", "0 to 1"),
         ({"mode": "average", "weight": float("nan")}, "uncond weight", "0 to 1"),
         ({"mode": "average", "weight": 10**400}, "uncond weight", "0 to 1"),

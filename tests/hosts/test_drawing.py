@@ -12,6 +12,7 @@ from lib_astolfo.diffusion.denoiser import Denoiser
 from lib_astolfo.diffusion.noise import PictureNoise
 from lib_astolfo.diffusion.samplers import SAMPLERS
 from lib_astolfo.diffusion.sampling import Sampling
+from lib_astolfo.diffusion.spacing import ALIGN_YOUR_STEPS
 from lib_astolfo.diffusion.uncond import MODES, Uncond
 from lib_astolfo.errors import BadInput, Failed, Stopped
 from lib_astolfo.hosts.base import PictureRequest
@@ -161,7 +162,8 @@ def test_bad_requests_are_refused_before_anything_is_drawn(host: StandaloneHost)
         with pytest.raises(BadInput, match=word):
             host.generate([good, good.with_(**changes)], progress=lambda *state: calls.append(state[0]))
     assert not calls
-    for changes in ({"seed": -1}, {"steps": 0}, {"cfg": float("nan")}, {"width": 100_000}, {"cfg_rescale": 2.0}):
+    bad = {"seed": -1, "steps": 0, "cfg": float("nan"), "width": 100_000, "cfg_rescale": 2.0, "prompt": "\ud800"}
+    for changes in ({name: value} for name, value in bad.items()):
         with pytest.raises(BadInput, match=next(iter(changes))):
             good.with_(**changes)
 
@@ -170,6 +172,8 @@ def test_names_are_taken_in_any_case_and_by_label(host: StandaloneHost) -> None:
     model = host.load("sd1")
     request = complete(PictureRequest("x", sampler="dpm++ 2m", schedule="SGM Uniform"), model)
     assert (request.sampler, request.schedule, request.sampling) == ("DPM++ 2M", "sgm_uniform", Sampling())
+    automatic = complete(PictureRequest("x", sampler="DPM++ 2M", schedule="Automatic"), model)  # as A1111 writes it
+    assert automatic.schedule == "karras"
 
 
 def test_progress_reaches_the_end_and_may_stop_the_work(host: StandaloneHost) -> None:
@@ -187,6 +191,30 @@ def test_progress_reaches_the_end_and_may_stop_the_work(host: StandaloneHost) ->
     assert len(host.generate(requests[:1])) == 1
 
 
+def test_progress_never_goes_back_with_restarts(host: StandaloneHost) -> None:
+    host.load("sd1")
+    requests = [PictureRequest("red", seed=1, steps=steps, cfg=1.0, sampler="Restart") for steps in (8, 9)]
+    seen: list[int] = []
+    host.generate(requests, progress=lambda done, total, text: seen.append(done))
+    assert seen == sorted(seen) and seen[-1] == 17 and len(seen) > 17
+
+
+@pytest.mark.parametrize(("family", "key"), [("sd1", "sd1"), ("sd2", "sd1"), ("sdxl", "sdxl")])
+def test_align_your_steps_has_the_levels_of_the_family(host: StandaloneHost, family: str, key: str) -> None:
+    model = host.load(family)
+    seen: list[float] = []
+    wanted = [complete(PictureRequest("red", steps=11, cfg=1.0, schedule="align_your_steps"), model)]
+    timesteps = Denoiser(model.predict, Sampling()).timestep(torch.tensor(ALIGN_YOUR_STEPS[key]))
+    predict = model.predict
+    model.predict = lambda x, t, cond: (seen.append(float(t[0])), predict(x, t, cond))[1]  # type: ignore[method-assign]
+    try:
+        with torch.no_grad():
+            list(sample(model, wanted))
+    finally:
+        del model.predict
+    assert seen == pytest.approx(timesteps.tolist(), abs=0.5)
+
+
 def test_a_picture_that_is_not_finite_is_an_error_that_names_it(host: StandaloneHost) -> None:
     weights = host.load("sd1").weights()
     first = weights["model.diffusion_model.out.2.bias"]
@@ -195,3 +223,15 @@ def test_a_picture_that_is_not_finite_is_an_error_that_names_it(host: Standalone
     with pytest.raises(Failed, match=r"seed 11 .*not finite"):
         host.generate([PictureRequest("red seven", seed=11, steps=1)])
     first.copy_(before)
+
+
+def test_a_vae_that_is_not_finite_draws_no_black_picture(host: StandaloneHost) -> None:
+    weights = host.load("sd1").weights()
+    bias = weights["first_stage_model.decoder.conv_out.bias"]
+    before = bias.clone()
+    bias[0] = float("nan")
+    try:
+        with pytest.raises(Failed, match="the VAE"):
+            host.generate([PictureRequest("red seven", seed=11, steps=1)])
+    finally:
+        bias.copy_(before)

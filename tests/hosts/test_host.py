@@ -83,6 +83,9 @@ def test_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: st
         ({"auth": "nocolon"}, "ASTOLFO_AUTH"),
         ({"auth": ":x"}, "ASTOLFO_AUTH"),
         ({"device": "tpu"}, "device"),
+        ({"device": "cpu:x"}, "device"),
+        ({"device": "auto:1"}, "device"),
+        ({"device": "cuda:99"}, "device"),
         ({"dtype": "int8"}, "dtype"),
     ],
 )

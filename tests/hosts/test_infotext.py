@@ -66,6 +66,7 @@ def test_prompts_come_back(prompt: str, negative: str) -> None:
         {"uncond": Uncond("zero")},
         {"uncond": Uncond("text", text='a, "b": c\nd 日本')},
         {"uncond": Uncond("average", weight=0.7, start=0.1, end=0.85)},
+        {"uncond": Uncond("zero", start=1e-05, end=2e-05)},
         {"merge": "weighted_sum a.safetensors + b.safetensors at 0.82, dtype: fp16"},
         {"cfg": 3.14159265, "cfg_rescale": 0.7, "seed": 2**63 - 1, "sampler": "DPM++ 2M SDE"},
     ],
@@ -92,6 +93,7 @@ def test_text_from_other_programs() -> None:
     assert (read.prompt, read.steps, read.width, read.height, read.seed) == ("a cat", 20, 512, 768, 12)
     assert request_from("only a prompt\nwith two lines").prompt == "only a prompt\nwith two lines"
     assert parse("") == {"Prompt": ""}
+    assert parse("x\nSteps: 1, Sampler: a, Seed: 2, Astolfo texts: " + "[" * 100_000)["Prompt"] == "x"
     assert parse('x\nSteps: 1, Sampler: a, Seed: 2, Odd: "unclosed, Next: 3')["Next"] == "3"
 
 
@@ -100,6 +102,8 @@ def test_text_from_other_programs() -> None:
     [
         ("Steps: x, Sampler: Euler, Seed: 1", "Steps"),
         ("Steps: 1, Sampler: Euler, Seed: 1, Size: big", "Size"),
+        ("Steps: 1, Sampler: Euler, Seed: 1, Size: " + "9" * 5000 + "x8", "Size"),
+        ("Steps: 1, Sampler: Euler, Seed: 1, Astolfo uncond range: 20", "range"),
         ("Steps: 1, Sampler: Euler, Seed: 1, Astolfo uncond: nul", "uncond"),
         ("Steps: 1, Sampler: Euler, Seed: 1, Astolfo prediction: w", "prediction"),
     ],

@@ -71,6 +71,8 @@ def test_windows_separators_and_separate_accents(catalogue: StandaloneHost) -> N
         "dot.",
         "space /x",
         "x" * 300,
+        "x" * 250,
+        "/".join("x" * 3000),
         "模" * 200,
     ],
 )
@@ -123,6 +125,13 @@ def test_the_list_names_all_and_says_what_is_wrong(catalogue: StandaloneHost) ->
     assert entries["noise.safetensors"].family == "" and "noise.safetensors" in entries["noise.safetensors"].note
     assert not any(name.startswith(".") or name.endswith(".ckpt") for name in entries)
     assert all(entry.size == entry.path.stat().st_size for entry in entries.values())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_that_is_no_text_is_passed_over(catalogue: StandaloneHost, folder: Path) -> None:
+    (folder / os.fsdecode(b"\xff.safetensors")).write_bytes(b"")
+    for entry in catalogue.checkpoints():
+        assert entry.name.encode("utf-8") and entry.note.encode("utf-8") is not None
 
 
 def test_the_list_is_cached_but_follows_the_folder(

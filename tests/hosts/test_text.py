@@ -112,7 +112,11 @@ def test_chunks_of_75() -> None:
     assert [len(part) for part in chunks(clip, "cat " * 76)] == [75, 1]
     assert [len(part) for part in chunks(clip, "cat " * 200)] == [75, 75, 50]
     assert [len(part) for part in chunks(clip, "cat BREAK dog and bird")] == [1, 3]
-    assert chunks(clip, "cat BREAK") == [clip.encode("cat"), []]
+    cat, dog = clip.encode("cat"), clip.encode("dog")
+    assert chunks(clip, "cat,BREAK, dog") == [clip.encode("cat,"), clip.encode(", dog")]
+    assert chunks(clip, "cat BREAK") == chunks(clip, "cat") == [cat]
+    assert chunks(clip, "cat BREAK BREAK dog BREAK") == [cat, [], dog]
+    assert chunks(clip, "BREAK") == [[]] and chunks(clip, "BREAKER") == [clip.encode("breaker")]
 
 
 def test_a_full_chunk_ends_at_a_comma_that_is_near() -> None:

@@ -9,13 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lib_astolfo.checkpoints.layout import UNET, VAE
+from lib_astolfo.checkpoints.metadata import ARCHITECTURE
 from lib_astolfo.errors import BadInput
 
 ARCHITECTURES = Path(__file__).resolve().parents[3] / "configs" / "architectures"
-HEADER_KEY = "astolfo.architecture"
-
-UNET = "model.diffusion_model."
-VAE = "first_stage_model."
 CLIP_L = {"sd1": "cond_stage_model.transformer.text_model.", "sdxl": "conditioner.embedders.0.transformer.text_model."}
 OPEN_CLIP = {"sd2": "cond_stage_model.model.", "sdxl": "conditioner.embedders.1.model."}
 
@@ -118,7 +116,7 @@ def choose(
         BadInput: none fits; what the file has is named.
     """
     known = available(folders)
-    named = metadata.get(HEADER_KEY, "")
+    named = metadata.get(ARCHITECTURE, "")
     if named in known:
         return read(known[named])
     family_members = [item for item in map(read, known.values()) if item.family == family]

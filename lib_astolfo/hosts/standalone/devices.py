@@ -24,9 +24,14 @@ def pick_device(name: str = "auto") -> torch.device:
     has_mps = torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
-    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not has_mps):
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadInput("device", repr(name), "one of " + ", ".join(DEVICES) + ", cuda:1, …") from None
+    if (device.index or 0) >= counts[device.type]:
         raise BadInput("device", repr(name), "a device that this torch build and machine have; auto chooses one")
-    return torch.device(name)
+    return device
 
 
 def pick_dtype(name: str, device: torch.device, parameters: int, stored: torch.dtype) -> torch.dtype:

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lib_astolfo.checkpoints.layout import detect
-from lib_astolfo.checkpoints.prediction import identify
+from lib_astolfo.checkpoints.prediction import identify, layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.checkpoints.sidecar import path_for
 from lib_astolfo.diffusion.sampling import Sampling
@@ -73,8 +72,8 @@ class Catalogue:
                     name, path, "", size, None, Sampling(), "a link that leads out of the models folders"
                 )
             with CheckpointFile.open(path) as file:
-                layout = detect({key: info.shape for key, info in file.tensors.items()}, str(path))
-                said = identify(file)
+                layout = layout_of(file)
+                said = identify(file, layout)
             notes = "; ".join(said.notes)
             return CheckpointEntry(name, path, layout.family, size, None, said.sampling, notes, said.uncond)
         except AstolfoError as error:
@@ -82,12 +81,20 @@ class Catalogue:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All safetensors files below a folder; hidden files and folders and unfinished writes are passed over."""
+    """All safetensors files below a folder; hidden ones, unfinished writes and names that are no text are passed over.
+
+    Linux allows names that are no UTF-8; nobody could ask for them, and no JSON could hold them.
+    """
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.lower().endswith(SUFFIX) and not name.startswith("."):
-                yield Path(root, name)
+            path = Path(root, name)
+            if name.lower().endswith(SUFFIX) and not name.startswith(".") and _is_text(str(path.relative_to(folder))):
+                yield path
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def _stamp(path: Path) -> Stamp:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +16,7 @@ from lib_astolfo.diffusion.samplers import SAMPLERS
 from lib_astolfo.diffusion.schedule import SCHEDULES
 from lib_astolfo.diffusion.uncond import UncondPlan, plan
 from lib_astolfo.errors import BadInput, Failed
-from lib_astolfo.hosts.base import Picture, PictureRequest
+from lib_astolfo.hosts.base import Picture, PictureRequest, Progress
 
 from . import infotext
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from .model import StandaloneModel
 
-Progress = Callable[[int, int, str], None]
 Entry = TypeVar("Entry")
 
+AUTOMATIC = "automatic"  # A1111's word for the sampler's own schedule
 BATCH = 32
 BATCH_AREA = 4 * 64 * 64
 """Latent pixels of one batch: four pictures of 512x512."""
@@ -58,7 +58,7 @@ def complete(request: PictureRequest, model: StandaloneModel) -> PictureRequest:
     sampling = request.sampling or model.entry.sampling
     sampler = SAMPLERS[_registered("sampler", request.sampler, SAMPLERS)]
     schedule = sampler.default_schedule(sampling)
-    if request.schedule:
+    if request.schedule.lower() not in ("", AUTOMATIC):
         labels = {entry.label: name for name, entry in SCHEDULES.items()}
         named = labels.get(request.schedule, request.schedule)
         schedule = _registered("schedule", named, SCHEDULES)
@@ -97,15 +97,17 @@ def _known(model: StandaloneModel, request: PictureRequest) -> dict[str, str]:
 
 
 def to_images(model: StandaloneModel, latents: torch.Tensor) -> Iterator[Image]:
-    """Latents [B,C,h,w] decoded to 8-bit RGB pictures."""
+    """Latents [B,C,h,w] decoded to 8-bit RGB pictures. Raises Failed if the VAE gives anything not finite."""
     from PIL import Image
 
     pixels = latents.shape[-2] * latents.shape[-1] * model.architecture.latent_pixel**2
     at_once = DECODE_AREA.get(model.device.type, DECODE_AREA[""])
     for part in latents.split(max(1, at_once // pixels)):
-        decoded = (model.decode_latents(part) * 255).round().to(torch.uint8)
-        for array in decoded.permute(0, 2, 3, 1).cpu().numpy():
-            yield Image.fromarray(array, "RGB")
+        decoded = model.decode_latents(part)
+        if not bool(torch.isfinite(decoded).all()):
+            raise Failed(f"{model.entry.name}: the VAE gives values that are not finite; its weights are broken")
+        for array in (decoded * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy():
+            yield Image.fromarray(array)
 
 
 def sample(
@@ -124,7 +126,7 @@ def sample(
         size = max(1, min(BATCH, BATCH_AREA // (height * width)))
         for start in range(0, len(members), size):
             places = members[start : start + size]
-            steps = _Steps(progress, done, total, len(places))
+            steps = _Steps(progress, done, total, len(places), done + kind.steps * len(places))
             latents = _sample_batch(model, kind, [requests[place] for place in places], steps)
             _check_finite(model, latents, [requests[place] for place in places])
             done += kind.steps * len(places)
@@ -149,15 +151,16 @@ def _kind(model: StandaloneModel, request: PictureRequest) -> _Kind:
 class _Steps:
     """Turns the sampler's callback into progress: picture steps done of all."""
 
-    def __init__(self, progress: Progress | None, done: int, total: int, pictures: int) -> None:
+    def __init__(self, progress: Progress | None, done: int, total: int, pictures: int, last: int) -> None:
         self.progress = progress
         self.done, self.total, self.pictures = done, total, pictures
+        self.last = last  # of the batch, which a sampler with restarts would pass
 
     def __call__(self, state: Mapping[str, Any]) -> None:
         if self.progress is not None:
             done = self.done + (state["i"] + 1) * self.pictures
             self.progress(
-                min(done, self.total), self.total, f"Step {state['i'] + 1}, pictures drawn at once: {self.pictures}"
+                min(done, self.last), self.total, f"Step {state['i'] + 1}, pictures drawn at once: {self.pictures}"
             )
 
 
@@ -171,7 +174,8 @@ def _sample_batch(
     guided = GuidedDenoiser(denoiser, kind.guidance)
     cond, uncond = _conditions(model, denoiser, requests)
     sampler = SAMPLERS[kind.sampler]
-    sigmas = sampler.sigmas(denoiser, kind.steps, kind.schedule)
+    own = {"family": "sdxl" if model.layout.is_xl else "sd1"} if kind.schedule == "align_your_steps" else {}
+    sigmas = sampler.sigmas(denoiser, kind.steps, kind.schedule, **own)
     noise = PictureNoise([request.seed for request in requests], model.latent_shape(kind.width, kind.height))
     x = (noise.draw() * sigmas[0]).to(model.device)
     return sampler.sample(guided, x, sigmas, noise=noise, extra_args={"cond": cond, "uncond": uncond}, callback=steps)

@@ -14,7 +14,8 @@ from lib_astolfo.errors import BadInput
 from lib_astolfo.hosts.base import PictureRequest
 
 PARAMETER = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-SIZE = re.compile(r"^(\d+)x(\d+)$")
+SIZE = re.compile(r"^([0-9]{1,9})x([0-9]{1,9})$")
+RANGE = re.compile(r"^([0-9.]+(?:e-[0-9]+)?)-([0-9.]+(?:e-[0-9]+)?)$")
 NEGATIVE = "Negative prompt:"
 TEXTS = "Astolfo texts"
 FEWEST = 3
@@ -125,7 +126,7 @@ def parse(text: str) -> dict[str, str]:
 def _texts(value: str) -> dict[str, str]:
     try:
         prompt, negative = json.loads(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {}
     return {"Prompt": prompt, "Negative prompt": negative}
 
@@ -184,11 +185,14 @@ def _sampling(found: Mapping[str, str]) -> Sampling | None:
 
 
 def _uncond(found: Mapping[str, str]) -> Uncond:
-    start, _, end = found.get("Astolfo uncond range", "0-1").partition("-")
+    said = found.get("Astolfo uncond range", "0-1")
+    match = RANGE.match(said)
+    if match is None:
+        raise BadInput("infotext Astolfo uncond range", repr(said), "START-END")
     return Uncond(
         mode=found.get("Astolfo uncond", "host"),
         weight=_number("Astolfo uncond weight", found.get("Astolfo uncond weight", "1"), float),
         text=found.get("Astolfo uncond text", ""),
-        start=_number("Astolfo uncond range", start, float),
-        end=_number("Astolfo uncond range", end, float),
+        start=_number("Astolfo uncond range", match[1], float),
+        end=_number("Astolfo uncond range", match[2], float),
     )

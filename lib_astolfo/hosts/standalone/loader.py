@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,12 @@ from torch import nn
 from lib_astolfo.checkpoints.layout import Layout, detect
 from lib_astolfo.checkpoints.reader import CheckpointFile, TensorInfo
 from lib_astolfo.errors import BadInput
+from lib_astolfo.hosts.base import Progress
 
 from . import architecture as architectures
 from .architecture import ARCHITECTURES, UNET, VAE, Architecture
 from .modules import build, fill_buffers, parameter_shapes, set_parameter
 from .names import Target, Targets, targets
-
-Progress = Callable[[int, int, str], None]
 
 TEXT = ("cond_stage_model.", "conditioner.embedders.")
 UNUSED_IN_VAE = (VAE + "loss.", VAE + "model_ema.")
@@ -101,7 +100,7 @@ def _is_unused_layer(name: str, architecture: Architecture) -> bool:
     """SD2 reads the last but one layer of its text encoder; the file has the last one too."""
     prefix = architectures.OPEN_CLIP.get(architecture.family, "\0") + "transformer.resblocks."
     number = name.removeprefix(prefix).partition(".")[0] if name.startswith(prefix) else ""
-    return number.isdecimal() and int(number) >= architecture.text[-1]["num_hidden_layers"]
+    return number.isdecimal() and len(number) < 4 and int(number) >= architecture.text[-1]["num_hidden_layers"]
 
 
 def _refuse(file: CheckpointFile, names: list[str], what: str, architecture: Architecture) -> None:

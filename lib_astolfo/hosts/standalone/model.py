@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.diffusion.conditioning import Conditioning
-from lib_astolfo.diffusion.uncond import zero
+from lib_astolfo.diffusion.uncond import webui_zeroes, zero
 from lib_astolfo.errors import BadInput, Failed
-from lib_astolfo.hosts.base import CheckpointEntry
+from lib_astolfo.hosts.base import CheckpointEntry, Progress
 
 from .devices import empty_cache
 from .loader import Plan, load
 from .text import TextEncoders
-
-Progress = Callable[[int, int, str], None]
 
 
 class StandaloneModel:
@@ -122,8 +120,8 @@ class StandaloneModel:
         encoded = self.encode_prompts(prompts, width=width, height=height)
         if self.layout.family != "sdxl" or "" not in prompts:
             return encoded
-        rows = [encoded[index] for index in range(len(prompts))]
-        return Conditioning.cat([row if text else zero(row) for row, text in zip(rows, prompts, strict=True)])
+        rows = [(encoded[index], webui_zeroes([text], negative=True)) for index, text in enumerate(prompts)]
+        return Conditioning.cat([zero(row) if zeroed else row for row, zeroed in rows])
 
     def chunk_count(self, prompt: str) -> int:
         """How many chunks of 77 tokens a prompt takes."""

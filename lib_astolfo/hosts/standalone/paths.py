@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PureWindowsPath
 
+from lib_astolfo.checkpoints.files import LONGEST, is_reserved
 from lib_astolfo.errors import BadInput
 
 SUFFIX = ".safetensors"
-RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in "123456789¹²³")}
 FORBIDDEN = '<>:"|?*'
 NEAREST = 3
-LONGEST = 255
-"""Bytes of one part of a name."""
 
 
 def check_name(name: str) -> tuple[str, ...]:
@@ -35,7 +34,7 @@ def check_name(name: str) -> tuple[str, ...]:
             raise BadInput("checkpoint", repr(name), "a name inside the models folders, without empty parts, . and ..")
         if len(part.encode("utf-8", errors="replace")) > LONGEST:
             raise BadInput("checkpoint", f"{part[:40]!r}…", f"a name of at most {LONGEST} bytes")
-        if part.partition(".")[0].rstrip().upper() in RESERVED:
+        if is_reserved(part):
             raise BadInput("checkpoint", repr(name), f"a name that Windows allows: {part!r} is a device there")
         if part != part.rstrip(". ") or any(sign in FORBIDDEN or ord(sign) < 32 for sign in part):
             expected = (
@@ -63,7 +62,7 @@ def resolve(name: str, folders: Sequence[Path], known: Callable[[], Iterable[str
     for candidate in _spellings(parts):
         for folder in folders:
             path = folder.joinpath(*candidate)
-            if not path.is_file():
+            if not os.path.isfile(path):  # False also for a path that is too long, where pathlib would raise
                 continue
             if not is_inside(path, folders):
                 raise BadInput(

@@ -8,6 +8,7 @@ ids (sgm/modules/encoders/modules.py). Chunks: A1111 modules/sd_hijack_clip.py, 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import torch
@@ -21,29 +22,20 @@ from .tokenizer import Tokenizer, tokenizer_for
 CHUNK = 75
 BACKTRACK = 20
 AT_ONCE = 32
-BREAK = "BREAK"
+BREAK = re.compile(r"\bBREAK\b")
 MAX_PERIOD = 10000.0
 
 
 def chunks(tokenizer: Tokenizer, text: str) -> list[list[int]]:
     """The text's ids in chunks of at most 75; at least one, perhaps empty.
 
-    A word BREAK ends a chunk. A chunk that is full ends at its last comma if that is at most 20 tokens back.
+    A word BREAK ends a chunk; nothing after the last one makes none. A chunk that is full ends at its last comma if
+    that is at most 20 tokens back.
     """
     found: list[list[int]] = []
-    for part in _at_breaks(text):
+    for part in BREAK.split(text):
         found.extend(_split(tokenizer.encode(part), tokenizer.comma))
-    return found or [[]]
-
-
-def _at_breaks(text: str) -> list[str]:
-    parts: list[list[str]] = [[]]
-    for word in text.split():
-        if word == BREAK:
-            parts.append([])
-        else:
-            parts[-1].append(word)
-    return [" ".join(words) for words in parts]
+    return found if found[-1] else found[:-1] or [[]]
 
 
 def _split(ids: Sequence[int], comma: int) -> list[list[int]]:
