@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .workspace import Workspace
 
+ASKING = ("near", "accuracy", "frechet")  # scores that must know what was asked for
 FRECHET_LEAST = 32  # pictures that the digits' Frechet distance needs
 
 
@@ -131,14 +132,23 @@ def prepare(settings: StudySettings, workspace: Workspace) -> Plan:
     """Check everything that can be checked before the first picture. Errors: BadInput."""
     from lib_astolfo.search.plan import make_plan
 
+    settings = replace(settings, models={slot: name for slot, name in settings.models.items() if name})
+    paths = {slot: _path(slot, name, workspace) for slot, name in settings.models.items()}
     known = scores(workspace, settings.models)
     if not settings.scores and "near" in known:  # the general ones can be named, but say less here
         known = digit_scores()
-    paths = {slot: workspace.resolve(name) for slot, name in settings.models.items()}
     sampling = natural_sampling(settings, workspace) if paths else None
     plan = make_plan(settings, known, sampling=sampling, identity=_identity(paths))
     _check_sampler(plan)
+    _check_prompts(plan)
     return plan
+
+
+def _path(slot: str, name: str, workspace: Workspace) -> Path:
+    try:
+        return workspace.resolve(name)
+    except BadInput as error:
+        raise BadInput(f"models.{slot}", error.found, error.expected) from error
 
 
 def natural_sampling(settings: StudySettings, workspace: Workspace) -> Any:
@@ -210,6 +220,21 @@ def study_folder(name: str, workspace: Workspace, task: Task) -> Path:
         return task.folder
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _check_prompts(plan: Plan) -> None:
+    """The digits laboratory's scores must know what each prompt asks for."""
+    from lib_astolfo.demo.digits import parse
+    from lib_astolfo.demo.scores import DIGIT_SCORES
+
+    if not any(score.function is DIGIT_SCORES[name].function for name, score in plan.scores.items() if name in ASKING):
+        return
+    for index, prompt in enumerate(plan.axes.get("prompt", plan.settings.prompts)):
+        try:
+            parse(prompt)
+        except BadInput as error:
+            expected = f"{error.expected}; for other prompts name other scores"
+            raise BadInput(f"prompts[{index}]", error.found, expected) from error
 
 
 def named_folder(name: str, workspace: Workspace) -> Path | None:

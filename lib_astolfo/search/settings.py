@@ -20,20 +20,20 @@ class StudySettings:
     """
 
     models: dict[str, str] = field(default_factory=dict)  # a: the base, b: the trained one, c where the method has it
-    method: str = "weighted_sum"
+    method: str = "weighted_sum"  # a name of GET /methods
     options: dict[str, Any] = field(default_factory=dict)  # the method's own
     dtype: str = "fp16"  # fp16 bf16 fp32 keep: in which the merge is rounded, as the baked file will be
     ratio: float = 1.0  # where ratio is no axis
-    axes: dict[str, Any] = field(default_factory=_ratio_axis)
-    prompts: list[str] = field(default_factory=list)
-    negative: str = ""
+    axes: dict[str, Any] = field(default_factory=_ratio_axis)  # name to values; ratio, cfg, uncond, prediction, …
+    prompts: list[str] = field(default_factory=list)  # taken in turn; more make the answer surer
+    negative: str = ""  # the negative prompt, used where the uncond is `host`
     pictures: int = 4  # a cell
-    seed: int = 1
+    seed: int = 1  # of the first picture of every cell; the next ones count up
     steps: int = 20
-    sampler: str = "Euler"
+    sampler: str = "Euler"  # by the WebUI's name
     schedule: str = ""  # empty: the sampler's own
-    cfg: float = 4.0
-    cfg_rescale: float = 0.0
+    cfg: float = 4.0  # where cfg is no axis
+    cfg_rescale: float = 0.0  # 0 is none
     width: int = 0  # pixels; 0: the model's native size
     height: int = 0
     uncond: Any = "host"  # host zero null comma, `average 0.7`, `text: words`

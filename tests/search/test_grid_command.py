@@ -93,7 +93,10 @@ def test_a_stopped_grid_keeps_its_cells_and_is_taken_up_again(served: Workspace)
         ({"folder": "jobs/some"}, "folder"),
         ({"folder": "NUL"}, "folder"),
         ({"check": -1}, "check"),
-        ({"models": {"a": BASE, "b": "digits-w.safetensors"}}, "digits-w"),
+        ({"models": {"a": BASE, "b": "digits-w.safetensors"}}, "models.b: found 'digits-w"),
+        ({"models": {"a": BASE, "b": ""}}, "models.b"),
+        ({"models": {}}, "models.a"),
+        ({"prompts": ["red seven", "a knight"]}, "prompts[1]"),
     ],
 )
 def test_bad_settings_are_refused_when_they_are_given(served: Workspace, changes: dict[str, Any], where: str) -> None:
