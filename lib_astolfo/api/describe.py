@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Any
 
@@ -50,19 +51,28 @@ def body(kind: Any, example: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"content": {"application/json": {"schema": described, "example": example}}}}
 
 
-def answers(kind: Any = None, status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """``responses`` of a route: what it gives, and the errors that every route may give."""
+def _content(described: dict[str, Any], words: str) -> dict[str, Any]:
+    return {"description": words, "content": {"application/json": {"schema": described}}}
+
+
+OTHERS = {
+    404: _content(ERROR, "no such job, or no such file of it"),
+    409: _content(ERROR, "the job is over"),
+    503: _content(FAILURE, "the model is in use; try again later"),
+}
+
+
+def answers(kind: Any = None, status: int = 200, also: Iterable[int] = ()) -> dict[int | str, dict[str, Any]]:
+    """``responses`` of a route: what it gives, the errors of every route, and those of OTHERS in ``also``."""
     found: dict[int | str, dict[str, Any]] = {
         401: _content(ERROR, "the host asks for user and password"),
+        403: _content(ERROR, "a page of another site asks"),
         422: _content(ERROR, "bad input: which key, what was found, what is accepted"),
         500: _content(FAILURE, "good input, but it could not be done"),
     }
+    found.update({code: OTHERS[code] for code in also})
     if kind is not None:
         found[status] = _content(
             kind if isinstance(kind, dict) else schema(kind), "done" if status == 200 else "queued"
         )
     return found
-
-
-def _content(described: dict[str, Any], words: str) -> dict[str, Any]:
-    return {"description": words, "content": {"application/json": {"schema": described}}}

@@ -81,7 +81,7 @@ def _add_ask(router: APIRouter, workspace: Workspace, ask: str) -> None:
         summary=f"{ask.capitalize()} a job",
         description=ASKS[ask],
         operation_id=f"astolfo_job_{ask}",
-        responses=describe.answers(Job),
+        responses=describe.answers(Job, also=(404, 409)),
     )
 
 
@@ -92,17 +92,24 @@ def _add_views(router: APIRouter, workspace: Workspace) -> None:
         shown = [job.to_dict() for job in workspace.jobs.list(limit)]
         return [{name: value for name, value in one.items() if name != "result"} for one in shown]
 
-    @router.get("/jobs/{job_id}", summary="One job", responses=describe.answers(Job))
+    @router.get("/jobs/{job_id}", summary="One job", responses=describe.answers(Job, also=(404,)))
     def job(job_id: str) -> dict[str, Any]:
         """State, progress with the estimated seconds left, files, result."""
         return workspace.jobs.get(job_id).to_dict()
 
-    @router.get("/jobs/{job_id}/events", summary="What happened in a job", responses=describe.answers(list[Event]))
+    events_found = describe.answers(list[Event], also=(404,))
+
+    @router.get("/jobs/{job_id}/events", summary="What happened in a job", responses=events_found)
     def events(job_id: str, after: int = 0, limit: int = 500) -> list[dict[str, Any]]:
         """Events with a number above `after`, oldest first."""
         return [event.to_dict() for event in workspace.jobs.events(job_id, after, limit)]
 
-    @router.get("/jobs/{job_id}/files/{name:path}", summary="A file of a job", response_class=FileResponse)
+    @router.get(
+        "/jobs/{job_id}/files/{name:path}",
+        summary="A file of a job",
+        response_class=FileResponse,
+        responses=describe.answers(also=(404,)),
+    )
     def file(job_id: str, name: str) -> FileResponse:
         """Pictures, reports and tables; the names are in the job's `files`. Reports may not run scripts."""
         path = workspace.jobs.file(job_id, name)

@@ -85,14 +85,16 @@ def _add_live(router: APIRouter, workspace: Workspace) -> None:
     @router.put(
         "/live",
         summary="Write a recipe into the loaded weights",
-        responses=describe.answers(_OBJECT),
+        responses=describe.answers(_OBJECT, also=(503,)),
         openapi_extra=describe.body(_live_body(), example),
     )
     def put_live(values: dict[str, Any] = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
         """The body is a recipe; `model` loads that checkpoint first. DELETE undoes it exactly."""
         return live.put(workspace, values)
 
-    @router.delete("/live", summary="Put the checkpoint's own weights back", responses=describe.answers(_OBJECT))
+    @router.delete(
+        "/live", summary="Put the checkpoint's own weights back", responses=describe.answers(_OBJECT, also=(503,))
+    )
     def delete_live() -> dict[str, Any]:
         """Bit for bit."""
         return live.delete(workspace)
@@ -146,7 +148,7 @@ def _add_work(router: APIRouter, workspace: Workspace) -> None:
     @router.post(
         "/draw",
         summary="Base, merge and trained side by side",
-        responses=describe.answers(_OBJECT),
+        responses=describe.answers(_OBJECT, also=(503,)),
         openapi_extra=describe.body(lab.LabRequest, {**_PAIR, "ratio": 0.85, "prompt": "red seven", "uncond": "null"}),
     )
     def draw(values: dict[str, Any] = Depends(json_body)) -> dict[str, Any]:  # noqa: B008

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 MAX_THREADS = 64
+LONGEST = 150  # bytes of the models' names in a name that is made; systems allow 255 in all
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,13 @@ def output_name(recipe: Recipe, given: str) -> str:
     """``given``, or a name made of the recipe."""
     if given.strip():
         return given
-    parts = [PurePath(name).stem for name in recipe.files()]
+    models = "-".join(PurePath(name).stem for name in recipe.files())
+    parts = [models.encode()[:LONGEST].decode("utf-8", "ignore")]
     if recipe.ratio is not None:
         parts.append(f"{recipe.ratio:g}")
     if recipe.blocks:
         parts.append("blocks")
-    return "-".join(parts)[:150]
+    return "-".join(parts)
 
 
 def check(settings: MergeSettings, workspace: Workspace) -> MergeSettings:

@@ -22,6 +22,7 @@ from .recovery import recover
 from .worker import Worker
 
 LIST_LIMIT = 1000
+LARGEST = 2**63 - 1  # that sqlite counts to
 
 
 class JobQueue:
@@ -58,11 +59,11 @@ class JobQueue:
             raise Failed(f"{self.folder}: another Astolfo (process {owner}) runs the jobs of this folder; ask that one")
         try:
             worker = Worker(Ledger(self.folder), self.runners)
+            for job in recover(worker.ledger):
+                worker.put(job.id, job.settings)
         except BaseException:
             self._lock.release()
             raise
-        for job in recover(worker.ledger):
-            worker.put(job.id, job.settings)
         worker.start()
         return worker
 
@@ -113,7 +114,7 @@ class JobQueue:
 
     def events(self, job_id: str, after: int = 0, limit: int = 500) -> tuple[Event, ...]:
         """Those with a number above ``after``, oldest first."""
-        return self._view().events(job_id, after, max(0, min(limit, LIST_LIMIT)))
+        return self._view().events(job_id, max(0, min(after, LARGEST)), max(0, min(limit, LIST_LIMIT)))
 
     def file(self, job_id: str, name: str) -> Path:
         """The path of one of the job's files; BadInput for anything else."""

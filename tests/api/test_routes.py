@@ -94,6 +94,8 @@ def test_steering_and_files(client: TestClient, workspace: Workspace) -> None:
     assert state_after("stop", "stopped")["files"] == ["report.html", "seven 七.png", "table.csv"]
     again = client.post(f"{V1}/jobs/{job}/resume")
     assert (again.status_code, again.json()["found"]) == (409, "it is stopped already")
+    assert client.get(f"{V1}/jobs/{job}/events?after={10**30}").json() == []
+    assert len(client.get(f"{V1}/jobs/{job}/events?after={-(10**30)}").json()) > 3
     assert client.get(f"{V1}/jobs/nothing").status_code == 404
     assert client.post(f"{V1}/jobs/nothing/stop").json()["where"] == "job"
     go.set()
@@ -164,6 +166,8 @@ def test_docs_describe_every_route(client: TestClient) -> None:
     assert keys["dtype"] == {"type": "string", "default": "fp16", "description": "fp16 bf16 fp32 keep"}
     live = paths[f"{V1}/live"]["put"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert set(live) == {"method", "models", "ratio", "blocks", "options", "dtype", "hashes", "model"}
+    assert {"202", "401", "403", "422"} <= set(paths[f"{V1}/merge"]["post"]["responses"])
+    assert {"200", "404", "409"} <= set(paths[f"{V1}/jobs/{{job_id}}/pause"]["post"]["responses"])
     assert client.get("/docs").status_code == 200
 
 

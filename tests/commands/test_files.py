@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,17 @@ def test_good_output_names(workspace: Workspace, models: Path, tmp_path: Path) -
         checkpoint_target(workspace, "base")
     assert checkpoint_target(workspace, " out ") == models / "out.safetensors"
     assert checkpoint_target(workspace, "base", overwrite=True) == models / "base.safetensors"
+
+
+def test_a_name_that_is_made_fits_and_tells_ratios_apart(workspace: Workspace, models: Path) -> None:
+    long = {"a": "a" + "星" * 70, "b": "b" + "星" * 70}
+    for name in long.values():
+        shutil.copy(models / "base.safetensors", models / f"{name}.safetensors")
+    made = [
+        merge.check(settings.from_dict(merge.MergeSettings, {"models": long, "ratio": ratio}), workspace).output
+        for ratio in (0.25, 0.5)
+    ]
+    assert [name[:2] + name[-4:] for name in made] == ["a星0.25", "a星-0.5"]
 
 
 def test_paths_are_free_on_the_command_line_only(workspace: Workspace, pair_folder: Path) -> None:
