@@ -169,6 +169,16 @@ def test_earlier_folders_hide_later_ones(folder: Path, tmp_path: Path) -> None:
     assert "only here.safetensors" in entries
 
 
+def test_a_folder_inside_another_gives_its_files_two_names(folder: Path, tmp_path: Path) -> None:
+    host = StandaloneHost([folder, folder / "sub"], tmp_path / "out", device="cpu")
+    for _ in range(2):
+        names = [entry.name for entry in host.checkpoints()]
+        assert len(names) == len(set(names)) and {n for n in names if "v1.5" in n} == {
+            "sub/deeper/v1.5 (final).safetensors",
+            "deeper/v1.5 (final).safetensors",
+        }
+
+
 def test_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
     host = StandaloneHost([tmp_path / "none"], tmp_path / "out", device="cpu")
     assert host.checkpoints() == []

@@ -59,7 +59,7 @@ class Catalogue:
         stamp = _stamp(path)
         known = self._known.get(path)
         if known is not None and known[0] == stamp:
-            return known[1]
+            return replace(known[1], name=name)  # a folder inside another one gives a file two names
         entry = self._read(name, path, stamp[2] if stamp else 0)
         self._known[path] = (stamp, entry)
         return entry
