@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
 MAJOR = int(gr.__version__.split(".")[0])
 OLD = MAJOR < 4
-"""True for gradio 3: ``_js=``, theme and css on ``Blocks``, one queue with ``concurrency_count``."""
-
-WORKERS = 64
-"""Events that may run side by side; with gradio 3's own default of one, a slow drawing blocks every button."""
+"""True for gradio 3: ``_js=``, theme and css on ``Blocks``."""
 
 
 def theme() -> Any:
@@ -54,27 +51,20 @@ def on(
     """Connect an event, as ``on(button.click, function, inputs, outputs)``.
 
     ``js`` is a JavaScript function as text, run in the browser before ``function``, or alone when that is None.
-    ``quiet`` leaves out gradio's spinner over the outputs. Nothing appears among gradio's own API names.
+    ``quiet`` leaves out gradio's spinner over the outputs. Nothing appears among gradio's own API names, and nothing
+    goes through its queue: gradio 3's serves one event at a time, and asks its own server without credentials.
     """
-    options: dict[str, Any] = {"api_name": False}
+    options: dict[str, Any] = {"api_name": False, "queue": False}
     if quiet:
         options["show_progress"] = "hidden"
     if js:
         options["_js" if OLD else "js"] = js
-    if function is None:
-        options["queue"] = False
     return event(function, list(inputs), list(outputs), **options)
 
 
 def change(**values: Any) -> Any:
     """New properties for an output component."""
     return gr.update(**values)
-
-
-def queue(page: gr.Blocks) -> gr.Blocks:
-    """Let events run side by side."""
-    name = "concurrency_count" if OLD else "default_concurrency_limit"
-    return page.queue(**{name: WORKERS})
 
 
 def mount(app: FastAPI, page: gr.Blocks, css: str) -> FastAPI:

@@ -40,4 +40,4 @@ def mount(app: FastAPI, workspace: Workspace) -> FastAPI:
     from .build import build
 
     add_static(app)
-    return compat.mount(app, compat.queue(build(workspace)), style())
+    return compat.mount(app, build(workspace), style())

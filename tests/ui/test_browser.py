@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,9 +32,12 @@ MERGE = "figure[data-name=merge] img"
 START_SECONDS, LOAD_MS = 200, 120_000
 
 
+LOGIN = ("tester", "a password")
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server with the digits models and an empty models folder before them."""
+    """The address of a server with the digits models and an empty models folder before them; it asks for a login."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "models").mkdir()
     with socket.socket() as probe:
@@ -42,7 +46,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [sys.executable, "-m", "lib_astolfo", "serve", f"port={port}"]
     command += ["--models", str(folder / "models"), "--outputs", str(folder / "outputs")]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "ASTOLFO_AUTH": ""})
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "ASTOLFO_AUTH": ":".join(LOGIN)}
+        )
     try:
         _wait_for(f"http://127.0.0.1:{port}/astolfo/v1/jobs", process, folder / "log")
         yield f"http://127.0.0.1:{port}/"
@@ -56,6 +62,9 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
     while time.monotonic() < until and process.poll() is None:
         try:
             urllib.request.urlopen(address, timeout=5).close()
+            pytest.fail("the server asks for no credentials")
+        except urllib.error.HTTPError as error:
+            assert error.code == 401, error
             return
         except OSError:
             time.sleep(0.2)
@@ -93,7 +102,8 @@ def open_page(chromium: Any, server: str) -> Iterator[Open]:
             complaints.extend([] if ALLOWED in request.url else [f"asked {request.url}"])
 
     def make(width: int = 1200, height: int = 950, theme: str = "light") -> Any:
-        page = chromium.new_page(viewport={"width": width, "height": height})
+        login = {"username": LOGIN[0], "password": LOGIN[1]}
+        page = chromium.new_page(viewport={"width": width, "height": height}, http_credentials=login)
         pages.append(page)
         page.on("console", note)
         page.on("pageerror", lambda error: complaints.append(str(error)))
