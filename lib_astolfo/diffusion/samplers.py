@@ -16,6 +16,7 @@ from .noise import PictureNoise
 from .own_samplers import sample_euler_cfgpp, sample_restart
 from .sampling import Sampling
 from .schedule import SCHEDULES
+from .spacing import MAX_STEPS
 
 Callback = Callable[[dict[str, object]], None]
 Prepared = tuple[Callable[..., Tensor], dict[str, Any]]
@@ -63,6 +64,10 @@ class Sampler:
         name = schedule or self.default_schedule(denoiser.sampling)
         if name not in SCHEDULES:
             raise BadInput("schedule", repr(name), "one of " + ", ".join(SCHEDULES))
+        if self.discard and steps == MAX_STEPS:
+            raise BadInput(
+                "steps", steps, f"at most {MAX_STEPS - 1} with {self.name}, which makes one more and drops it"
+            )
         levels = SCHEDULES[name](denoiser, steps + int(self.discard), **options)
         return torch.cat([levels[:-2], levels[-1:]]) if self.discard else levels
 

@@ -111,6 +111,11 @@ def test_bad_step_counts_are_refused(steps: int) -> None:
         SCHEDULES["simple"](Denoiser(lambda x, t: x, Sampling()), steps)
 
 
+def test_a_sampler_that_drops_a_level_names_the_steps_that_were_asked_for() -> None:
+    with pytest.raises(BadInput, match="found 1000; expected at most 999 with DPM2"):
+        SAMPLERS["DPM2"].sigmas(Denoiser(lambda x, t: x, Sampling()), 1000)
+
+
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 @pytest.mark.parametrize(
     "sampling", [Sampling(), Sampling("v", True), Sampling("rf", shift=3.0)], ids=Sampling.describe
