@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from lib_astolfo.checkpoints.reader import CheckpointFile
@@ -69,22 +69,29 @@ def merge(
 
 
 @contextmanager
-def open_files(
-    recipe: Recipe, resolve: Resolve, known: CheckpointFile | None = None
-) -> Iterator[dict[str, CheckpointFile]]:
-    """Open every checkpoint of a recipe; two names of one file share it, and so does a file that is open already."""
-    with ExitStack() as stack:
-        opened: dict[str, CheckpointFile] = {}
-        if known is not None and not known.changed():
-            opened[os.path.realpath(known.path)] = known
-        files: dict[str, CheckpointFile] = {}
-        for name in recipe.files():
-            path = Path(resolve(name))
-            real = os.path.realpath(path)
-            if real not in opened:
-                opened[real] = stack.enter_context(CheckpointFile.open(path))
-            files[name] = opened[real]
-        yield files
+def open_files(recipe: Recipe, resolve: Resolve) -> Iterator[dict[str, CheckpointFile]]:
+    """Open every checkpoint of a recipe, by name, and close them at the end."""
+    opened: dict[str, CheckpointFile] = {}
+    try:
+        yield open_more(recipe, resolve, opened)
+    finally:
+        for file in opened.values():
+            file.close()
+
+
+def open_more(recipe: Recipe, resolve: Resolve, opened: dict[str, CheckpointFile]) -> dict[str, CheckpointFile]:
+    """Every checkpoint of a recipe by name, taken from ``opened`` (real path to file) or opened and put there.
+
+    Two names of one file share it. A file that changed since it was opened is opened anew.
+    """
+    files: dict[str, CheckpointFile] = {}
+    for name in recipe.files():
+        path = Path(resolve(name))
+        real = os.path.realpath(path)
+        if real not in opened or (opened[real] not in files.values() and opened[real].changed()):
+            opened[real] = CheckpointFile.open(path)
+        files[name] = opened[real]
+    return files
 
 
 def check_output(output: Path, files: Mapping[str, CheckpointFile]) -> None:

@@ -66,6 +66,7 @@ class LiveWeights:
         self._stored: dict[str, Task] = {}
         self._copies: dict[str, Tensor] = {}
         self._held: dict[str, Key] = {}
+        self._files: dict[str, CheckpointFile] = {}
         self._scratch = [Scratch() for _ in range(threads)]
 
     @property
@@ -86,8 +87,9 @@ class LiveWeights:
             Failed: a value is not finite, or a file was written to; the weights are as they were before the call.
             Stopped: from ``progress``; likewise.
         """
-        with self._lock, engine.open_files(recipe, self._resolve, self._model.source) as files:
+        with self._lock:
             started = time.perf_counter()
+            files = engine.open_more(recipe, self._resolve, self._opened())
             engine.check_hashes(recipe, files, progress)
             planned = plan.build(recipe, files)
             targets = self._model.weights()
@@ -101,6 +103,7 @@ class LiveWeights:
                 self._put_back(before, report)
                 raise
             self._current = recipe
+            self._files = {os.path.realpath(file.path): file for file in files.values()}
             self._report = engine.make_report(planned, replaced, written, time.perf_counter() - started)
             return self._report
 
@@ -114,6 +117,7 @@ class LiveWeights:
             if self._held:
                 self._write_own(self._model.weights(), list(self._held))
             self._current = self._report = None
+            self._files = {}
 
     @contextmanager
     def temporarily(self, recipe: Recipe | None) -> Iterator[Report | None]:
@@ -128,6 +132,11 @@ class LiveWeights:
         finally:
             with self._lock:
                 self._put_back(before, report)
+
+    def _opened(self) -> dict[str, CheckpointFile]:
+        """Real path to the files that are open: the model's own, and those of the current recipe."""
+        source = self._model.source
+        return {**self._files, os.path.realpath(source.path): source}
 
     def _write(
         self, planned: plan.Plan, tasks: Mapping[str, Task], targets: Mapping[str, Tensor], progress: Progress | None

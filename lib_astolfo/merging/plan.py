@@ -103,7 +103,7 @@ def build(recipe: Recipe, files: Mapping[str, CheckpointFile]) -> Plan:
     any_layout = recipe.options.get("layout", "same") == "any"
     policy.check_layouts(layouts, any_layout)
     layout = layouts[first_file(recipe)]
-    choice = policy.choose_sampling(recipe, files)
+    choice = policy.choose_sampling(recipe, files, layouts)
     planner = _Planner(files, layout, any_layout)
     names = dict.fromkeys(name for file in files.values() for name in file.tensors)
     tasks, left_out = [], {}

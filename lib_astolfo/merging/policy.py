@@ -60,13 +60,15 @@ def layout_notes(layouts: Mapping[str, Layout]) -> list[str]:
     return ["models of different kinds: " + ", ".join(f"{name} is {kind}" for name, kind in kinds.items())]
 
 
-def choose_sampling(recipe: Recipe, files: Mapping[str, CheckpointFile]) -> Choice:
+def choose_sampling(
+    recipe: Recipe, files: Mapping[str, CheckpointFile], layouts: Mapping[str, Layout] | None = None
+) -> Choice:
     """Decide how the result of a recipe is sampled; the rules are in this module's text.
 
     Raises:
         BadInput: the models clash and no rule decides.
     """
-    choices = {slot: _of_model(recipe.models[slot], files) for slot in slots_in_order(recipe)}
+    choices = {slot: _of_model(recipe.models[slot], files, layouts or {}) for slot in slots_in_order(recipe)}
     clash = len({choice.sampling for choice in choices.values()}) > 1
     wanted = recipe.options.get("prediction", "auto")
     notes = tuple(dict.fromkeys(note for choice in choices.values() for note in choice.notes))
@@ -84,10 +86,10 @@ def choose_sampling(recipe: Recipe, files: Mapping[str, CheckpointFile]) -> Choi
     return Choice(chosen.sampling, chosen.uncond, chosen.source, notes)
 
 
-def _of_model(model: str | Recipe, files: Mapping[str, CheckpointFile]) -> Choice:
+def _of_model(model: str | Recipe, files: Mapping[str, CheckpointFile], layouts: Mapping[str, Layout]) -> Choice:
     if isinstance(model, Recipe):
-        return choose_sampling(model, files)
-    found = identify(files[model])
+        return choose_sampling(model, files, layouts)
+    found = identify(files[model], layouts.get(model))
     return Choice(found.sampling, found.uncond, files[model])
 
 
