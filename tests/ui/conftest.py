@@ -1,9 +1,18 @@
-"""A workspace on two random digits checkpoints: real host, real queue, nothing trained."""
+"""Fixtures: a workspace on two random digits checkpoints, and the real server in headless Chromium."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +21,7 @@ from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.demo import architecture
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.hosts.standalone import StandaloneHost
+from tests.ui.browsing import ALLOWED, FLAGS, LOAD_MS, LOGIN, MERGE, NAMES, ROOT, START_SECONDS, Open
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +49,84 @@ def workspace(digits: Path, tmp_path: Path) -> Iterator[Workspace]:
     made = Workspace(StandaloneHost([tmp_path / "models", digits], tmp_path / "outputs", device="cpu"))
     yield made
     made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with the digits models and an empty models folder before them; it asks for a login."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "models").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "lib_astolfo", "serve", f"port={port}"]
+    command += ["--models", str(folder / "models"), "--outputs", str(folder / "outputs")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "ASTOLFO_AUTH": ":".join(LOGIN)}
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/astolfo/v1/jobs", process, folder / "log")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            pytest.fail("the server asks for no credentials")
+        except urllib.error.HTTPError as error:
+            assert error.code == 401, error
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"the server did not come up:\n{log.read_text('utf-8', 'replace')}")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser, or a skip that says what is missing."""
+    path = os.environ.get("ASTOLFO_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium on the PATH (ASTOLFO_CHROMIUM names another one)")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any, server: str) -> Iterator[Open]:
+    """``open_page(width=, theme=)``: the tab once it is ready. Whatever the browser complains of fails the test."""
+    complaints: list[str] = []
+    pages = []
+
+    def note(message: Any) -> None:
+        where = (message.location or {}).get("url", "")
+        if message.type == "error" and ALLOWED not in where:
+            complaints.append(f"{message.text} ({where})")
+
+    def asked(request: Any) -> None:
+        if not request.url.startswith((server, server.replace("http", "ws"), "data:", "blob:")):
+            complaints.extend([] if ALLOWED in request.url else [f"asked {request.url}"])
+
+    def make(width: int = 1200, height: int = 950, theme: str = "light") -> Any:
+        login = {"username": LOGIN[0], "password": LOGIN[1]}
+        page = chromium.new_page(viewport={"width": width, "height": height}, http_credentials=login)
+        pages.append(page)
+        page.on("console", note)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", asked)
+        page.goto(f"{server}?__theme={theme}")
+        page.wait_for_selector(MERGE, timeout=LOAD_MS)
+        return page
+
+    yield make
+    for page in pages:
+        page.close()
+    assert complaints == []

@@ -1,0 +1,56 @@
+"""What the browser tests share: names, limits, and the steps that people take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+ALLOWED = "cdnjs.cloudflare.com"  # gradio 3 asks for a script of its own there, and does without
+MERGE = "figure[data-name=merge] img"
+START_SECONDS, LOAD_MS = 200, 120_000
+LOGIN = ("tester", "a password")
+
+Open = Callable[..., Any]
+
+
+def look(page: Any, name: str, *, whole: bool = True) -> None:
+    """Keep a screenshot where ASTOLFO_SCREENSHOTS says."""
+    folder = os.environ.get("ASTOLFO_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(500)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=whole)
+
+
+def tab(page: Any, name: str) -> None:
+    page.locator("#astolfo_tabs button").filter(has_text=name).first.click()
+
+
+def fill(page: Any, field: str, text: str) -> None:
+    page.locator(f"#{field}").locator("textarea, input").first.fill(text)
+
+
+def value(page: Any, field: str) -> str:
+    return str(page.locator(f"#{field}").locator("textarea, input").first.input_value())
+
+
+def slide(page: Any, field: str, to: float) -> None:
+    page.locator(f"#{field} input[type=range]").fill(str(to))
+
+
+def pictures(page: Any) -> dict[str, str]:
+    names = ("base", "merge", "trained")
+    return {name: page.get_attribute(f"figure[data-name={name}] img", "src") for name in names}
+
+
+def caption(page: Any, words: str) -> None:
+    """Wait until the merge is drawn that is called so."""
+    found = "document.querySelector('figure[data-name=merge] figcaption').textContent"
+    page.wait_for_function(f"{found} === {words!r}", timeout=20_000)
