@@ -57,6 +57,8 @@ def prompts(seed: int) -> list[str]:
 
 def study_settings(settings: DemoSettings) -> GridSettings:
     """The grid that the demo runs first."""
+    from lib_astolfo.demo.scores import DIGIT_SCORES
+
     return GridSettings(
         models={"a": settings.base, "b": settings.trained},
         axes={"ratio": list(settings.ratios), "cfg": list(settings.cfg), "uncond": list(settings.uncond)},
@@ -64,7 +66,7 @@ def study_settings(settings: DemoSettings) -> GridSettings:
         pictures=settings.pictures,
         seed=settings.seed,
         steps=settings.steps,
-        scores=[name for name in SCORES if name != "frechet" or settings.pictures >= grid.FRECHET_LEAST],
+        scores=[name for name in SCORES if DIGIT_SCORES[name].least <= settings.pictures],
         primary=PRIMARY,
         folder=settings.folder,
         check=settings.check,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 ASKING = ("near", "accuracy", "frechet")  # scores that must know what was asked for
-FRECHET_LEAST = 32  # pictures that the digits' Frechet distance needs
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,9 @@ def prepare(settings: StudySettings, workspace: Workspace) -> Plan:
     paths = {slot: _path(slot, name, workspace) for slot, name in settings.models.items()}
     known = scores(workspace, settings.models)
     if not settings.scores and "near" in known:  # the general ones can be named, but say less here
-        known = digit_scores()
+        from lib_astolfo.demo.scores import DIGIT_SCORES
+
+        known = DIGIT_SCORES
     sampling = natural_sampling(settings, workspace) if paths else None
     plan = make_plan(settings, known, sampling=sampling, identity=_identity(paths))
     _check_sampler(plan)
@@ -178,17 +179,10 @@ def scores(workspace: Workspace, models: Mapping[str, str]) -> dict[str, Score]:
 
 def all_scores() -> dict[str, Score]:
     """Every score there is, by name; the digits laboratory's win where names are equal."""
+    from lib_astolfo.demo.scores import DIGIT_SCORES
     from lib_astolfo.search.scores import SCORES
 
-    digits = digit_scores()
-    return {**digits, **{name: score for name, score in SCORES.items() if name not in digits}}
-
-
-def digit_scores() -> dict[str, Score]:
-    """The digits laboratory's scores, with the number of pictures that the Frechet distance needs."""
-    from lib_astolfo.demo.scores import DIGIT_SCORES
-
-    return {**DIGIT_SCORES, "frechet": replace(DIGIT_SCORES["frechet"], least=FRECHET_LEAST)}
+    return {**DIGIT_SCORES, **{name: score for name, score in SCORES.items() if name not in DIGIT_SCORES}}
 
 
 def _is_digits(path: Path) -> bool:

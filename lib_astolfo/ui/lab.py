@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 UNCOND_MODES = ("host", "zero", "null", "comma", "text", "average")
 PREDICTIONS = (choices.AUTO, "eps", "v", "x0", "rf")
 MAX_SEED = 2**32 - 1
+FIRST_SEED = 6  # a plain seven in the demo
 RATIO_HELP = "0 is the base, 1 the trained model; moving it redraws the same seed"
 APPLIES = {
     "shift": ("prediction", ("rf",)),
@@ -68,7 +69,7 @@ def _prompt_fields(form: Form, demo: bool) -> None:
     form.text("prompt", "Prompt", "What to draw; Shift+Enter draws", lines=2, max_lines=6, value=prompt)
     form.text("negative", "Negative prompt", "What not to draw; for uncond host", max_lines=4)
     with gr.Row(elem_classes=["astolfo-line"]):
-        form.whole("seed", "Seed", "The same seed is the same noise", 1)
+        form.whole("seed", "Seed", "The same seed is the same noise", FIRST_SEED)
         dice = gr.Button("Random", size="sm", min_width=80, scale=0, elem_id=form.element("dice"))
     rolled = compat.on(dice.click, lambda: random.randint(0, MAX_SEED), [], [form.fields["seed"]])
     compat.on(rolled.then, None, js=script.REDRAW)
