@@ -131,22 +131,20 @@ def bake(result: StudyResult, settings: DemoSettings, workspace: Workspace, task
 
 
 def _bake_here(result: StudyResult, winner: dict[str, Any], workspace: Workspace, task: Task) -> dict[str, Any]:
-    from lib_astolfo.checkpoints import sidecar
     from lib_astolfo.checkpoints.metadata import build
-    from lib_astolfo.checkpoints.prediction import layout_of
-    from lib_astolfo.checkpoints.reader import CheckpointFile
     from lib_astolfo.diffusion.uncond import Uncond
     from lib_astolfo.merging.engine import merge
     from lib_astolfo.merging.recipe import Recipe
 
+    from .merge import write_sidecar
+
     recipe, uncond = Recipe.from_dict(winner["recipe"]), Uncond.from_dict(winner["uncond"])
-    target: Path = result.folder / WINNER
+    target = result.folder / WINNER
     report = merge(recipe, workspace.resolve, target, metadata=build(uncond=uncond), overwrite=True)
-    with CheckpointFile.open(target) as file:
-        beside = sidecar.write(target, report.sampling, layout_of(file), uncond, overwrite=True)
-    for path in (target, beside):
+    beside = write_sidecar(target, report.sampling, uncond, True)
+    for path in (target, Path(beside)):
         grid.publish(path, result.folder, task.folder)
-    return {"output": str(target), "name": WINNER, "sidecar": str(beside), "summary": report.summary()}
+    return {"output": str(target), "name": WINNER, "sidecar": beside, "summary": report.summary()}
 
 
 def show(result: dict[str, Any]) -> str:

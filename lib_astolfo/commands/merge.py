@@ -105,7 +105,7 @@ def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: 
     )
     result = {"output": str(target), "name": _name(target, workspace), "recipe": recipe.to_dict()}
     if settings.sidecar:
-        result["sidecar"] = _write_sidecar(target, report.sampling, uncond, settings.overwrite)
+        result["sidecar"] = write_sidecar(target, report.sampling, uncond, settings.overwrite)
     task.event(report.summary(), report=report.to_dict())
     return {**result, "report": _short(report), "summary": report.summary()}
 
@@ -129,7 +129,8 @@ def _check_sidecar(target: Path) -> None:
         raise BadInput("output", f"{path.name} is there already", "another name, overwrite=true, or sidecar=false")
 
 
-def _write_sidecar(target: Path, sampling: Sampling, uncond: Uncond | None, overwrite: bool) -> str:
+def write_sidecar(target: Path, sampling: Sampling, uncond: Uncond | None, overwrite: bool) -> str:
+    """Write the yaml beside a checkpoint, in its own layout's form, and return its path."""
     from lib_astolfo.checkpoints import sidecar
     from lib_astolfo.checkpoints.prediction import layout_of
     from lib_astolfo.checkpoints.reader import CheckpointFile

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 from ..errors import BadInput
+from .plain import from_plain
 
 PREDICTIONS: tuple[str, ...] = ("eps", "v", "x0", "rf", "mixed")
 
@@ -63,11 +64,7 @@ class Sampling:
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Sampling:
         """The opposite of ``to_dict``; missing keys take their defaults. Raises BadInput for unknown keys."""
-        known = {field.name for field in fields(cls)}
-        for key in values:
-            if key not in known:
-                raise BadInput(f"sampling.{key}", "an unknown key", "one of " + ", ".join(sorted(known)))
-        return cls(**dict(values))  # type: ignore[arg-type]
+        return from_plain(cls, values, "sampling")
 
     def describe(self) -> str:
         """A few words, as ``v ZTSNR`` or ``rf shift 3``."""

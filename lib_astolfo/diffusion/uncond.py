@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import BadInput
 from .conditioning import Conditioning
+from .plain import from_plain
 
 MODES: tuple[str, ...] = ("host", "zero", "null", "comma", "text", "average")
 
@@ -72,11 +73,7 @@ class Uncond:
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Uncond:
         """The opposite of ``to_dict``; missing keys take their defaults. Raises BadInput for unknown keys."""
-        known = {field.name for field in fields(cls)}
-        for key in values:
-            if key not in known:
-                raise BadInput(f"uncond.{key}", "an unknown key", "one of " + ", ".join(sorted(known)))
-        return cls(**dict(values))  # type: ignore[arg-type]
+        return from_plain(cls, values, "uncond")
 
     def describe(self) -> str:
         """A few words, as ``null`` or ``average 0.7, 20-100 %``."""
