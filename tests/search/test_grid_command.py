@@ -23,6 +23,7 @@ from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.demo import BASE, TRAINED, models_folder
 from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.hosts.standalone import StandaloneHost
+from lib_astolfo.merging.recipe import Recipe
 
 VALUES: dict[str, Any] = {
     "models": {"a": BASE, "b": TRAINED},
@@ -128,8 +129,7 @@ def test_demo_in_the_foreground_bakes_the_winner(workspace: Workspace, tmp_path:
     target = Path(baked["output"])
     assert target.parent == task.folder
     with CheckpointFile.open(target) as file:
-        recipe = json.loads(file.metadata["astolfo.recipe"]) if file.metadata["astolfo.recipe"][0] == "{" else None
-        assert recipe is None or recipe["ratio"] == winner["recipe"]["ratio"]
+        assert Recipe.from_yaml(file.metadata["astolfo.recipe"]) == Recipe.from_dict(winner["recipe"])
         found = identify(file)
     assert found.sampling.to_dict() == winner["sampling"]
     assert found.uncond is not None
@@ -139,6 +139,16 @@ def test_demo_in_the_foreground_bakes_the_winner(workspace: Workspace, tmp_path:
     assert words.startswith("near ± standard error")
     assert "report.html" in words
     assert "seconds in all" in words
+
+
+def test_a_demo_in_a_folder_of_its_own_shows_its_files_in_the_job(served: Workspace) -> None:
+    settings = {"ratios": [0.4], "cfg": [4.0], "uncond": ["null"], "pictures": 2, "steps": 2, "minutes": 0, "check": 0}
+    job = served.jobs.wait(served.submit("demo", {**settings, "folder": "kept"}).id, timeout=250)
+    assert job.state == "done", job.error
+    kept = served.host.folders.outputs / "kept"
+    assert (job.result or {})["baked"]["output"] == str(kept / demo.WINNER)
+    assert {demo.WINNER, "winner.yaml", "report.html"} <= set(job.files)
+    assert served.jobs.file(job.id, demo.WINNER).read_bytes() == (kept / demo.WINNER).read_bytes()
 
 
 def test_the_baked_winner_draws_what_the_live_merge_drew(workspace: Workspace, tmp_path: Path) -> None:
