@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lib_astolfo import __version__
-from lib_astolfo.diffusion.sampling import Sampling
-from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.errors import BadInput
+from lib_astolfo.hosts import infokeys
 from lib_astolfo.hosts.base import PictureRequest
 
 PARAMETER = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 SIZE = re.compile(r"^([0-9]{1,9})x([0-9]{1,9})$")
-RANGE = re.compile(r"^([0-9.]+(?:e-[0-9]+)?)-([0-9.]+(?:e-[0-9]+)?)$")
 NEGATIVE = "Negative prompt:"
 TEXTS = "Astolfo texts"
 FEWEST = 3
@@ -76,29 +74,9 @@ def _joined(request: PictureRequest, values: Mapping[str, object]) -> str:
 
 def extras(request: PictureRequest) -> dict[str, str]:
     """Astolfo's keys of a request. The prediction is written when it was given, the others when not the default."""
-    keys: dict[str, str] = {}
-    sampling, uncond = request.sampling, request.uncond
-    if sampling is not None:
-        keys["Astolfo prediction"] = sampling.prediction
-        if sampling.prediction == "mixed":
-            keys["Astolfo mixed weight"] = repr(sampling.mixed_weight)
-        if sampling.shift != 1.0:
-            keys["Astolfo shift"] = repr(sampling.shift)
-        if sampling.zero_terminal_snr:
-            keys["Astolfo ZTSNR"] = "True"
-    if request.cfg_rescale:
-        keys["Astolfo CFG rescale"] = repr(request.cfg_rescale)
-    if uncond.mode != "host":
-        keys["Astolfo uncond"] = uncond.mode
-    if uncond.mode == "text":
-        keys["Astolfo uncond text"] = uncond.text
-    if uncond.mode == "average":
-        keys["Astolfo uncond weight"] = repr(uncond.weight)
-    if uncond.mode != "host" and (uncond.start, uncond.end) != (0.0, 1.0):
-        keys["Astolfo uncond range"] = f"{uncond.start!r}-{uncond.end!r}"
-    if request.merge:
-        keys["Astolfo merge"] = request.merge
-    return keys
+    keys = infokeys.of_sampling(request.sampling) if request.sampling is not None else {}
+    keys |= infokeys.of_rescale(request.cfg_rescale) | infokeys.of_uncond(request.uncond)
+    return keys | ({infokeys.MERGE: request.merge} if request.merge else {})
 
 
 def parse(text: str) -> dict[str, str]:
@@ -143,25 +121,19 @@ def request_from(text: str) -> PictureRequest:
         "negative": found.get("Negative prompt", ""),
         "sampler": found.get("Sampler", PictureRequest("").sampler),
         "schedule": found.get("Schedule type", ""),
-        "merge": found.get("Astolfo merge", ""),
+        "merge": found.get(infokeys.MERGE, ""),
     }
     numbers: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
         ("seed", "Seed", int),
         ("steps", "Steps", int),
         ("cfg", "CFG scale", float),
-        ("cfg_rescale", "Astolfo CFG rescale", float),
+        ("cfg_rescale", infokeys.CFG_RESCALE, float),
     )
     for name, key, kind in numbers:
         if key in found:
-            plain[name] = _number(key, found[key], kind)
-    return PictureRequest(width=width, height=height, sampling=_sampling(found), uncond=_uncond(found), **plain)
-
-
-def _number(key: str, value: str, kind: Callable[[str], Any]) -> Any:
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise BadInput(f"infotext {key}", repr(value), "a number") from error
+            plain[name] = infokeys.number(key, found[key], kind)
+    readings = {"sampling": infokeys.to_sampling(found), "uncond": infokeys.to_uncond(found)}
+    return PictureRequest(width=width, height=height, **readings, **plain)
 
 
 def _size(value: str) -> tuple[int, int]:
@@ -171,28 +143,3 @@ def _size(value: str) -> tuple[int, int]:
     if match is None:
         raise BadInput("infotext Size", repr(value), "WIDTHxHEIGHT")
     return int(match[1]), int(match[2])
-
-
-def _sampling(found: Mapping[str, str]) -> Sampling | None:
-    if "Astolfo prediction" not in found:
-        return None
-    return Sampling(
-        prediction=found["Astolfo prediction"],
-        zero_terminal_snr=found.get("Astolfo ZTSNR") == "True",
-        shift=_number("Astolfo shift", found.get("Astolfo shift", "1"), float),
-        mixed_weight=_number("Astolfo mixed weight", found.get("Astolfo mixed weight", "0.5"), float),
-    )
-
-
-def _uncond(found: Mapping[str, str]) -> Uncond:
-    said = found.get("Astolfo uncond range", "0-1")
-    match = RANGE.match(said)
-    if match is None:
-        raise BadInput("infotext Astolfo uncond range", repr(said), "START-END")
-    return Uncond(
-        mode=found.get("Astolfo uncond", "host"),
-        weight=_number("Astolfo uncond weight", found.get("Astolfo uncond weight", "1"), float),
-        text=found.get("Astolfo uncond text", ""),
-        start=_number("Astolfo uncond range", match[1], float),
-        end=_number("Astolfo uncond range", match[2], float),
-    )
