@@ -14,12 +14,14 @@ from . import settings
 from .registry import COMMANDS, Command
 
 if TYPE_CHECKING:
+    from lib_astolfo.checkpoints.memory import Memory
     from lib_astolfo.diffusion.sampling import Sampling
     from lib_astolfo.diffusion.uncond import Uncond
     from lib_astolfo.hosts.base import Host, LoadedModel, Picture
     from lib_astolfo.merging.live import LiveWeights
     from lib_astolfo.merging.recipe import Recipe
 
+MEMORY = "memory.json"
 PATIENCE = 60.0  # seconds that a request waits for the model
 
 
@@ -43,6 +45,16 @@ class Workspace:
         self.uncond: Uncond | None = None
         self.pictures: dict[object, Picture] = {}  # the Lab's last ones, see ``lab``
         self._live: tuple[LoadedModel, LiveWeights] | None = None
+        self._memory: Memory | None = None
+
+    @property
+    def memory(self) -> Memory:
+        """What was decided per checkpoint: ``memory.json`` beside the jobs folder."""
+        from lib_astolfo.checkpoints.memory import Memory
+
+        if self._memory is None:
+            self._memory = Memory(self.host.folders.jobs.parent / MEMORY)
+        return self._memory
 
     def _runner(self, command: Command) -> Runner:
         def run(values: dict[str, Any], task: Task) -> dict[str, Any]:
