@@ -13,6 +13,8 @@ from lib_astolfo.hosts import infokeys
 
 AUTO = ("", "auto", "as the model says", "as the checkpoint says")
 LIKE = ("", "a1111", "comfy", "diffusers")
+SHOWN = {"prediction": {"mixed (experimental)": "mixed"}, "like": {"host": "", "comfyui": "comfy"}}
+"""Words of the panel that are not the value's own, in lower case."""
 TRUE, FALSE = ("true", "on", "yes", "1"), ("false", "off", "no", "0", "")
 
 
@@ -156,6 +158,7 @@ def _number(name: str, value: Any, low: float, high: float) -> float:
 def _word(name: str, value: object, known: Sequence[str]) -> str:
     if isinstance(value, str):
         word = "" if value.strip().lower() in AUTO else value.strip().lower()
+        word = SHOWN.get(name, {}).get(word, word)
         if word in known:
             return word
     raise BadInput(f"Astolfo {name}", repr(value), "one of " + ", ".join(repr(one) for one in known))
