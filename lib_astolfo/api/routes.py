@@ -33,7 +33,8 @@ def router(workspace: Workspace) -> APIRouter:
     ) -> None:
         if request.scope.get(PASSED):
             return
-        if not allowed(workspace.host.credentials(), request.headers):
+        host = workspace.host
+        if not allowed(host.credentials(), request.headers, getattr(host, "session", None)):
             raise Refused(*NO_LOGIN)
         if request.method not in SAFE and cross_site(request.headers):
             raise Refused(*OTHER_SITE)

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lib_astolfo.errors import AstolfoError
 
 Check = Callable[[str, str], bool]
+Session = Callable[[Mapping[str, str]], bool]
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -54,12 +55,15 @@ def login_of(header: str | None) -> tuple[str, str] | None:
     return (user, password) if colon else None
 
 
-def allowed(check: Check | None, headers: Mapping[str, str]) -> bool:
-    """Whether the host asks for nobody's name, or this request's Authorization is right."""
+def allowed(check: Check | None, headers: Mapping[str, str], session: Session | None = None) -> bool:
+    """Whether the host asks for nobody's name, or this request's Authorization is right, or its cookies are.
+
+    ``session``: whether these headers have the cookie of a login of the host's own, where it has one.
+    """
     if check is None:
         return True
     login = login_of(headers.get("authorization"))
-    return login is not None and check(*login)
+    return (login is not None and check(*login)) or (session is not None and session(headers))
 
 
 class Refused(AstolfoError):

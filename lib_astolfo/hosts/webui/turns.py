@@ -1,0 +1,87 @@
+"""The WebUI's queue lock as a lock that its thread may take again, and that can be waited for with a limit."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Protocol
+
+
+class Queue(Protocol):
+    """What ``modules.call_queue.queue_lock`` can do (modules/fifo_lock.py): no timeout, no second turn in a thread."""
+
+    def acquire(self, blocking: bool = True) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class Turns:
+    """A re-entrant lock over a WebUI's queue.
+
+    Whoever waits has a place in the WebUI's own queue, first come, first served; who gives up lets the turn go by when
+    it comes. Never take it inside a generation of the WebUI, which holds the queue itself: it would wait for itself.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._owner: int | None = None
+        self._depth = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread has the turn."""
+        return self._owner == threading.get_ident()
+
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Wait at most ``timeout`` seconds (None: for ever); whether the turn was got."""
+        if self.held:
+            self._depth += 1
+            return True
+        if not (self._queue.acquire(blocking=False) or _Place(self._queue).wait(timeout)):
+            return False
+        self._owner, self._depth = threading.get_ident(), 1
+        return True
+
+    def release(self) -> None:
+        """The turn is over when every ``acquire`` was released. Raises RuntimeError in a thread without it."""
+        if not self.held:
+            raise RuntimeError("this thread does not have the turn")
+        self._depth -= 1
+        if self._depth == 0:
+            self._owner = None
+            self._queue.release()
+
+    def __enter__(self) -> Turns:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class _Place:
+    """A place in the queue, kept by a thread of its own, since the queue cannot be left before the turn comes."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._decided = threading.Lock()
+        self._come = threading.Event()
+        self._left = False
+
+    def wait(self, timeout: float | None) -> bool:
+        threading.Thread(target=self._stand, name="astolfo turn", daemon=True).start()
+        if self._come.wait(timeout):
+            return True
+        with self._decided:
+            self._left = not self._come.is_set()
+            return not self._left
+
+    def _stand(self) -> None:
+        self._queue.acquire()
+        with self._decided:
+            if self._left:
+                self._queue.release()
+            else:
+                self._come.set()
