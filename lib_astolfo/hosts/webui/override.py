@@ -56,9 +56,9 @@ class Override:
             object.__setattr__(self, name, _word(name, getattr(self, name), known))
         if not isinstance(self.uncond_text, str):
             raise BadInput("uncond_text", repr(self.uncond_text), "a text")
-        if self.enabled:
+        if self.prediction:
             self.sampling(Sampling())
-            self.chosen_uncond()
+        self.chosen_uncond()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Override:

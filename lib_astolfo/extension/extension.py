@@ -1,0 +1,85 @@
+"""One load of the extension by a WebUI: the sampler hook, the panel, the axes, and the workspace behind them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_astolfo.checkpoints.memory import Memory, Remembered
+from lib_astolfo.diffusion.sampling import Sampling
+from lib_astolfo.errors import AstolfoError, BadInput
+from lib_astolfo.hosts.webui.adapter import Adapter
+from lib_astolfo.hosts.webui.decision import Standing
+from lib_astolfo.hosts.webui.hook import Hook
+from lib_astolfo.hosts.webui.override import Override
+from lib_astolfo.hosts.webui.said import Knowledge
+
+if TYPE_CHECKING:
+    from lib_astolfo.commands.workspace import Workspace
+
+
+def adapter_for() -> Adapter:
+    """Of the WebUI that is running: reForge has a package that A1111 has not."""
+    if importlib.util.find_spec("modules_forge") is not None:
+        from lib_astolfo.hosts.reforge.adapter import ReforgeAdapter
+
+        return ReforgeAdapter()
+    from lib_astolfo.hosts.a1111.adapter import A1111Adapter
+
+    return A1111Adapter()
+
+
+@dataclass
+class Extension:
+    """``outputs``: where jobs and the memory are; ``make_workspace`` is called when one is first needed."""
+
+    outputs: Path
+    make_workspace: Callable[[], Workspace] | None = None
+
+    def __post_init__(self) -> None:
+        self.adapter = adapter_for()
+        self.memory = Memory(self.outputs / "memory.json")
+        self.knowledge = Knowledge(lambda: self.memory)
+        self.hook = Hook(self.adapter, self.knowledge, self.standing)
+        self._workspace: Workspace | None = None
+
+    def standing(self) -> Standing:
+        """What PUT /sampling and /uncond have set; without a workspace nobody has."""
+        made = self._workspace
+        return Standing() if made is None else Standing(made.sampling, made.uncond)
+
+    def said(self) -> str:
+        """What is known of the loaded checkpoint, in one line."""
+        loaded = self.adapter.loaded()
+        if loaded.path is None:
+            return "no checkpoint is loaded yet"
+        try:
+            known = self.knowledge.of(loaded)
+        except AstolfoError as error:
+            return str(error)
+        words = [known.sampling.describe()] if known.sampling is not None else []
+        words += [f"uncond {known.uncond.describe()}"] if known.uncond is not None else []
+        words += [f"CFG rescale {known.cfg_rescale:g}"] if known.cfg_rescale else []
+        found = f"{', '.join(words)} ({known.source})" if words else "nothing; it is left to the WebUI"
+        return f"{loaded.path.name}: {found}"
+
+    def remember(self, values: Mapping[str, Any]) -> str:
+        """Keep the panel's values for the loaded checkpoint. Errors: BadInput."""
+        asked, loaded = Override.from_dict(values), self.adapter.loaded()
+        if loaded.path is None or not loaded.short_hash:
+            raise BadInput("checkpoint", "none whose hash is known", "a loaded one")
+        known = self.knowledge.of(loaded)
+        sampling = asked.sampling(known.sampling or Sampling()) if asked.prediction else None
+        kept = Remembered(sampling, asked.chosen_uncond(), asked.cfg_rescale, loaded.path.name)
+        self.memory.remember(loaded.short_hash, kept)
+        return self.said()
+
+    def forget(self) -> str:
+        """Drop what was kept for the loaded checkpoint."""
+        loaded = self.adapter.loaded()
+        if loaded.short_hash:
+            self.memory.forget(loaded.short_hash)
+        return self.said()

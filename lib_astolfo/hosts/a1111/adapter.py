@@ -1,0 +1,137 @@
+"""The sampler hook's view of A1111 1.10.1. Line numbers are of its commit 82a973c0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib_astolfo.diffusion.conditioning import Conditioning
+from lib_astolfo.diffusion.sampling import Sampling
+from lib_astolfo.errors import BadInput
+from lib_astolfo.hosts.webui import unconds
+from lib_astolfo.hosts.webui.adapter import LoadedFile, Reading
+
+from . import samplers
+
+ZERO_TERMINAL = "Zero Terminal SNR"
+ID_COUNTS = {"aesthetic_score": 1}  # of the others (sizes and corners) there are two
+OWN_STEPS = "Automatic"
+
+
+class A1111Adapter:
+    """See ``hosts.webui.adapter.Adapter``."""
+
+    def loaded(self) -> LoadedFile:
+        """``model_data.sd_model`` loads nothing, ``shared.sd_model`` would (modules/shared_items.py)."""
+        from modules import sd_models
+
+        model = sd_models.model_data.sd_model
+        info = getattr(model, "sd_checkpoint_info", None)
+        if info is None:
+            return LoadedFile(None, "", None)
+        return LoadedFile(Path(info.filename), info.shorthash or "", (id(model), info.filename, info.shorthash))
+
+    def own_reading(self, p: Any) -> Sampling | None:
+        """``parameterization`` from the yaml, the schedule from an option; LCM reads everything as eps."""
+        from modules import shared
+
+        if hasattr(shared.sd_model, "create_denoiser") or _distilled(p):
+            return None
+        prediction = "v" if shared.sd_model.parameterization == "v" else "eps"
+        terminal = shared.opts.sd_noise_schedule == ZERO_TERMINAL
+        if getattr(shared.opts, "use_downcasted_alpha_bar", False) or (terminal and prediction == "eps"):
+            return None
+        return Sampling(prediction, terminal)
+
+    def own_like(self) -> str:
+        from modules import shared
+
+        return "comfy" if shared.opts.enable_quantization else "a1111"
+
+    def foreign(self, p: Any) -> str:
+        from modules import shared
+
+        model = shared.sd_model
+        if getattr(model, "is_sd3", False):
+            return "the loaded model is SD3, which has its own sampling"
+        if getattr(model, "cond_stage_key", "") == "edit":
+            return "the loaded model is InstructPix2Pix, which has two unconds"
+        return ""
+
+    def stale(self, p: Any) -> bool:
+        """SD3's own hook aside, some extension has put its denoiser on the model."""
+        from modules import shared
+
+        return hasattr(shared.sd_model, "create_denoiser")
+
+    def whole_timesteps(self, sampler_name: str) -> bool:
+        from modules import sd_samplers_timesteps
+
+        return any(data.name == sampler_name for data in sd_samplers_timesteps.samplers_data_timesteps)
+
+    def scheduler_of(self, p: Any, *, hires: bool) -> str:
+        from modules import sd_samplers
+
+        name = (p.hr_sampler_name or p.sampler_name) if hires else p.sampler_name
+        chosen = (p.hr_scheduler if hires else p.scheduler) or OWN_STEPS
+        config = sd_samplers.find_sampler_config(name)
+        return str(config.options.get("scheduler") or "") if chosen == OWN_STEPS and config else chosen
+
+    def install(self, p: Any, reading: Reading) -> None:
+        from modules import sd_samplers_timesteps
+
+        if isinstance(p.sampler, sd_samplers_timesteps.CompVisSampler):
+            samplers.install_timesteps(p, reading)
+        else:
+            samplers.install_sigmas(p, reading)
+
+    def encode(self, text: str) -> Conditioning:
+        from modules import devices, prompt_parser, shared
+
+        texts = prompt_parser.SdConditioning([text], width=1024, height=1024)  # the size ids are the host's later
+        with devices.autocast(), torch.no_grad():
+            encoded = shared.sd_model.get_learned_conditioning(texts)
+        return unconds.read(encoded, self.pooled)
+
+    def seen(self, params: Any) -> None:
+        """Cond and uncond stand behind each other here; the last rows are the pictures, each once."""
+        count = params.text_uncond.shape[0]
+        object.__setattr__(params.denoiser, samplers.STEP, (params.x[-count:], params.sigma[-count:]))
+
+    def sigma(self, params: Any) -> torch.Tensor:
+        """DDIM's callbacks get timesteps (modules/sd_samplers_timesteps.py)."""
+        alphas = getattr(params.denoiser, "alphas", None)
+        if alphas is None:
+            return params.sigma
+        share = alphas[params.sigma.long().clamp(0, len(alphas) - 1)]
+        return ((1.0 - share) / share) ** 0.5
+
+    def pooled(self, width: int) -> int:
+        """The text comes before the size ids (sgm/modules/encoders/modules.py, GeneralConditioner)."""
+        from modules import shared
+
+        ids = 0
+        for embedder in shared.sd_model.conditioner.embedders:
+            if type(embedder).__name__ == "ConcatTimestepEmbedderND":
+                ids += embedder.outdim * ID_COUNTS.get(embedder.input_key, 2)
+        if not 0 < ids < width:
+            raise BadInput("the model's size ids", f"{ids} channels", f"fewer than the vector's {width}")
+        return width - ids
+
+    def pads(self) -> bool:
+        from modules import shared
+
+        return bool(shared.opts.pad_cond_uncond and not shared.opts.pad_cond_uncond_v0)
+
+    def batch_negatives(self, p: Any) -> list[str]:
+        texts = getattr(p, "hr_negative_prompts", None) if getattr(p, "is_hr_pass", False) else p.negative_prompts
+        return list(texts or p.negative_prompts or [])
+
+
+def _distilled(p: Any) -> bool:
+    """LCM has a denoiser of its own, always eps (modules/sd_samplers_lcm.py:83-90)."""
+    from modules import sd_samplers_lcm
+
+    return isinstance(getattr(p, "sampler", None), sd_samplers_lcm.LCMSampler)

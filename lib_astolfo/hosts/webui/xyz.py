@@ -1,0 +1,83 @@
+"""Axes for the WebUI's xyz plot. They stand where the plot's own do, and set what the panel would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from lib_astolfo.diffusion.sampling import PREDICTIONS
+from lib_astolfo.diffusion.uncond import MODES
+from lib_astolfo.errors import BadInput
+
+from .hook import axes
+from .override import Override
+
+PREFIX = "[Astolfo] "
+AUTO = "as the model says"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """``name``: the value of ``Override`` that it sets. ``kind``: how the plot reads a value from its text."""
+
+    label: str
+    name: str
+    kind: Callable[[str], Any]
+    choices: tuple[str, ...] = ()
+
+
+AXES = (
+    Axis("Uncond mode", "uncond", str, MODES),
+    Axis("Uncond weight", "uncond_weight", float),
+    Axis("Prediction", "prediction", str, (AUTO, *PREDICTIONS)),
+    Axis("Mixed weight", "mixed_weight", float),
+    Axis("Shift", "shift", float),
+    Axis("ZTSNR", "ztsnr", str, ("False", "True")),
+    Axis("CFG rescale", "cfg_rescale", float),
+)
+IMPLIED = {"uncond_weight": {"uncond": "average"}, "mixed_weight": {"prediction": "mixed"}}
+"""What a value alone would not do anything without."""
+
+
+def find_plot(scripts_data: Iterable[Any]) -> ModuleType | None:
+    """The plot's module among the WebUI's scripts, which are loaded by path and stand nowhere in ``sys.modules``."""
+    for entry in scripts_data:
+        name = getattr(entry.script_class, "__module__", "")
+        if name.removeprefix("scripts.").removesuffix(".py") == "xyz_grid" and hasattr(entry.module, "axis_options"):
+            return entry.module
+    return None
+
+
+def register(plot: ModuleType) -> None:
+    """Put our axes into the plot's list, once."""
+    known = {option.label for option in plot.axis_options}
+    for axis in AXES:
+        if PREFIX + axis.label not in known:
+            plot.axis_options.append(_option(plot, axis))
+
+
+def _option(plot: ModuleType, axis: Axis) -> Any:
+    further = {"choices": lambda: list(axis.choices)} if axis.choices else {}
+    return plot.AxisOption(PREFIX + axis.label, axis.kind, _apply(axis), confirm=_confirm(axis), **further)
+
+
+def _apply(axis: Axis) -> Callable[[Any, Any, Any], None]:
+    def apply(p: Any, value: Any, values: Any) -> None:
+        axes(p, {**IMPLIED.get(axis.name, {}), axis.name: value})
+
+    return apply
+
+
+def _confirm(axis: Axis) -> Callable[[Any, Sequence[Any]], None]:
+    """Refuse a bad value before the first picture is drawn."""
+
+    def confirm(p: Any, values: Sequence[Any]) -> None:
+        for value in values:
+            try:
+                Override.from_dict({axis.name: value, **({"uncond_text": "x"} if value == "text" else {})})
+            except BadInput as error:
+                raise RuntimeError(f"{PREFIX}{axis.label}: {error}") from error
+
+    return confirm

@@ -1,0 +1,44 @@
+"""The WebUI's entry: glue between its callbacks and ``lib_astolfo``."""
+
+from pathlib import Path
+from typing import Any
+
+from modules import paths, script_callbacks, scripts
+from modules.ui_components import InputAccordion
+
+from lib_astolfo.extension.extension import Extension
+from lib_astolfo.hosts.webui import xyz
+from lib_astolfo.ui import panel
+
+EXTENSION = Extension(Path(paths.data_path) / "outputs" / "astolfo")
+
+
+class Astolfo(scripts.Script):
+    """The panel in txt2img and img2img, and the sampler hook behind it."""
+
+    sorting_priority = 20  # reForge sorts by it; behind its own prediction scripts (15, 15.1), to see what they did
+
+    def title(self) -> str:
+        return "Astolfo"
+
+    def show(self, is_img2img: bool) -> object:
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        answers = panel.Answers(EXTENSION.said, EXTENSION.remember, EXTENSION.forget)
+        made = panel.build(InputAccordion, "img2img" if is_img2img else "txt2img", answers)
+        self.infotext_fields = made.infotext_fields
+        self.paste_field_names = made.paste_field_names
+        return made.inputs
+
+    def process(self, p: Any, *args: Any) -> None:
+        EXTENSION.hook.process(p, args)
+
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        EXTENSION.hook.before_sampling(p)
+
+
+script_callbacks.on_cfg_denoiser(EXTENSION.hook.cfg_denoiser)
+plot = xyz.find_plot(scripts.scripts_data)
+if plot is not None:
+    xyz.register(plot)
