@@ -103,7 +103,7 @@ def _add_live(router: APIRouter, workspace: Workspace) -> None:
 def _add_readings(router: APIRouter, workspace: Workspace) -> None:
     @router.get("/sampling", summary="How the loaded model is read", responses=describe.answers(_OBJECT))
     def get_sampling() -> dict[str, Any]:
-        """`source` says whether the checkpoint or a PUT decides."""
+        """`source` says who decides: `set` a PUT, `memory` what is remembered for the hash, else `checkpoint`."""
         return readings.sampling_state(workspace)
 
     @router.put(
@@ -113,13 +113,13 @@ def _add_readings(router: APIRouter, workspace: Workspace) -> None:
         openapi_extra=describe.body(SAMPLING_BODY, {"prediction": "v", "zero_terminal_snr": True}),
     )
     def put_sampling(values: dict[str, Any] = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
-        """Pictures are drawn so from now on; {} goes back to what the checkpoint says."""
+        """Pictures are drawn so from now on; {} goes back to what is remembered, or to what the checkpoint says."""
         workspace.sampling = readings.read_sampling(values)
         return readings.sampling_state(workspace)
 
     @router.get("/uncond", summary="What stands for no prompt", responses=describe.answers(_OBJECT))
     def get_uncond() -> dict[str, Any]:
-        """`ignored` names the options that this mode does not use."""
+        """`source`: `set`, `memory`, `checkpoint` or `host`; `ignored` names options that this mode does not use."""
         return readings.uncond_state(workspace)
 
     @router.put(
@@ -129,7 +129,7 @@ def _add_readings(router: APIRouter, workspace: Workspace) -> None:
         openapi_extra=describe.body(UNCOND_BODY, {"mode": "average", "weight": 0.7}),
     )
     def put_uncond(values: dict[str, Any] = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
-        """Pictures are drawn so from now on; {} goes back to what the checkpoint says."""
+        """Pictures are drawn so from now on; {} goes back to what is remembered, or to what the checkpoint says."""
         workspace.uncond = readings.read_uncond(values)
         return readings.uncond_state(workspace)
 

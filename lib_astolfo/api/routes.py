@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Depends, Request
 from fastapi.security import HTTPBasic
 
-from . import job_routes, model_routes
+from . import job_routes, memory_routes, model_routes
 from .bodies import Route
 from .security import NO_LOGIN, OTHER_SITE, PASSED, SAFE, Refused, allowed, cross_site
 
@@ -42,4 +42,5 @@ def router(workspace: Workspace) -> APIRouter:
     made = APIRouter(prefix=PREFIX, tags=["Astolfo"], route_class=Route, dependencies=[Depends(guard)])
     job_routes.add(made, workspace)
     model_routes.add(made, workspace)
+    memory_routes.add(made, workspace)
     return made

@@ -4,7 +4,10 @@ The hash is the first 10 digits of the file's sha256, as A1111 shows it (modules
 what is remembered stays with a file that is renamed or moved. The file::
 
     {"version": 1, "checkpoints": {"31e35c80fc": {"name": "sd_xl_base_1.0.safetensors",
-      "sampling": {"prediction": "v", …} or null, "uncond": {"mode": "null", …} or null, "cfg_rescale": 0.0}}}
+      "sampling": {"prediction": "v", …} or null, "uncond": {"mode": "null", …} or null, "cfg_rescale": 0.0}},
+     "seen": {"31e35c80fc": ["sd_xl_base_1.0.safetensors", 6938078334, 1690361732000000000]}}
+
+``seen``: name, size and time of change of the file that had this hash, so that it need not be hashed again.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ VERSION = 1
 MAX_BYTES = 16 << 20
 _HASH = re.compile("[0-9a-f]{10}")
 _KEYS = ("name", "sampling", "uncond", "cfg_rescale")
+
+Seen = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,20 @@ def check_hash(short_hash: str) -> str:
     return short_hash.strip().lower()
 
 
+@dataclass(frozen=True)
+class _Content:
+    """The whole file."""
+
+    checkpoints: dict[str, Remembered] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        entries = {key: self.checkpoints[key].to_dict() for key in sorted(self.checkpoints)}
+        seen = {key: list(self.seen[key]) for key in entries if key in self.seen}
+        values = {"version": VERSION, "checkpoints": entries, "seen": seen}
+        return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
+
+
 class Memory:
     """The file; it is made by the first ``remember``. Safe for many threads and processes.
 
@@ -104,46 +123,77 @@ class Memory:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._read: tuple[tuple[int, ...], dict[str, Remembered]] | None = None
+        self._read: tuple[tuple[int, ...], _Content] | None = None
 
     def get(self, short_hash: str) -> Remembered | None:
         """What is remembered for this hash, None for nothing."""
-        return self._content().get(check_hash(short_hash))
+        return self._content().checkpoints.get(check_hash(short_hash))
 
     def all(self) -> dict[str, Remembered]:
         """Everything, by hash, in the order of the names."""
-        content = self._content()
-        return {key: content[key] for key in sorted(content, key=lambda key: (content[key].name.lower(), key))}
+        known = self._content().checkpoints
+        return {key: known[key] for key in sorted(known, key=lambda key: (known[key].name.lower(), key))}
 
-    def remember(self, short_hash: str, what: Remembered) -> None:
-        """Put it in place of what stood there. Errors: BadInput also for nothing decided, Failed on a full disk."""
+    def hash_of(self, path: Path) -> str | None:
+        """The hash of a file for which something is remembered, without reading it; None if that is not known."""
+        seen = self._content().seen
+        if not seen:
+            return None
+        stamp = _stamp(path)
+        return next((key for key, value in seen.items() if value == stamp), None)
+
+    def remember(self, short_hash: str, what: Remembered, file: Path | None = None) -> None:
+        """Put it in place of what stood there. ``file`` has this hash now. Errors: BadInput also for nothing decided,
+        Failed on a full disk."""
         key = check_hash(short_hash)
         if what.empty:
             raise BadInput("remember", "neither sampling nor uncond nor CFG rescale", "one of them, or to forget")
-        self._change(key, what)
+        stamp = _stamp(file) if file is not None else None
+
+        def put(content: _Content) -> None:
+            content.checkpoints[key] = what
+            if stamp is not None:
+                content.seen[key] = stamp
+
+        self._change(put)
+
+    def saw(self, short_hash: str, file: Path) -> None:
+        """This file has this hash; kept if something is remembered for it."""
+        key, stamp = check_hash(short_hash), _stamp(file)
+        content = self._content()
+        if stamp is None or key not in content.checkpoints or content.seen.get(key) == stamp:
+            return
+
+        def put(content: _Content) -> None:
+            if key in content.checkpoints:
+                content.seen[key] = stamp
+
+        self._change(put)
 
     def forget(self, short_hash: str) -> None:
         """Nothing stands there any more; also when nothing stood there."""
-        self._change(check_hash(short_hash), None)
+        key = check_hash(short_hash)
 
-    def _change(self, key: str, what: Remembered | None) -> None:
+        def drop(content: _Content) -> None:
+            content.checkpoints.pop(key, None)
+            content.seen.pop(key, None)
+
+        self._change(drop)
+
+    def _change(self, change: Callable[[_Content], None]) -> None:
+        """Read again, change and write under the lock file, which stays; nothing is written where nothing changed."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Failed(f"{self.path.parent}: cannot be made: {error.strerror}") from error
         with locked(self.path.with_name(self.path.name + ".lock")):
-            content = dict(self._content())
-            if content.get(key) == what:
-                return
-            if what is None:
-                del content[key]
-            else:
-                content[key] = what
-            entries = {name: content[name].to_dict() for name in sorted(content)}
-            text = json.dumps({"version": VERSION, "checkpoints": entries}, ensure_ascii=False, indent=1)
-            write_text(self.path, text + "\n", overwrite=True)
+            before = self._content()
+            after = _Content(dict(before.checkpoints), dict(before.seen))
+            change(after)
+            if after != before:
+                write_text(self.path, after.to_json(), overwrite=True)
 
-    def _content(self) -> Mapping[str, Remembered]:
+    def _content(self) -> _Content:
         """What the file holds; read again only when it is another one."""
         try:
             with self.path.open("rb") as stream:
@@ -154,7 +204,7 @@ class Memory:
                     return known[1]
                 data = stream.read(MAX_BYTES + 1)
         except FileNotFoundError:
-            return {}
+            return _Content()
         except OSError as error:
             raise BadInput(self.path, f"a file that cannot be read ({error.strerror})", _EXPECTED) from error
         content = _parse(data, str(self.path))
@@ -165,7 +215,15 @@ class Memory:
 _EXPECTED = "what Astolfo remembers per checkpoint; mend it or move it away"
 
 
-def _parse(data: bytes, where: str) -> dict[str, Remembered]:
+def _stamp(path: Path) -> Seen | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return path.name, status.st_size, status.st_mtime_ns
+
+
+def _parse(data: bytes, where: str) -> _Content:
     if len(data) > MAX_BYTES:
         raise BadInput(where, f"more than {MAX_BYTES >> 20} MB", _EXPECTED)
     try:
@@ -173,14 +231,19 @@ def _parse(data: bytes, where: str) -> dict[str, Remembered]:
     except (ValueError, RecursionError) as error:
         raise BadInput(where, f"no JSON ({str(error)[:100]})", _EXPECTED) from error
     version = values.get("version") if isinstance(values, dict) else None
-    entries = values.get("checkpoints") if isinstance(values, dict) else None
-    if version != VERSION or isinstance(version, bool) or not isinstance(entries, dict):
-        found = f"version {version!r}" if version != VERSION else "no mapping under checkpoints"
-        raise BadInput(where, found, f"version {VERSION}: {_EXPECTED}")
-    content = {}
+    if version != VERSION or isinstance(version, bool):
+        raise BadInput(where, f"version {version!r}", f"version {VERSION}: {_EXPECTED}")
+    entries, seen = values.get("checkpoints"), values.get("seen", {})
+    if not isinstance(entries, dict) or not isinstance(seen, dict):
+        raise BadInput(where, "no mappings under checkpoints and seen", _EXPECTED)
+    content = _Content()
     for key, entry in entries.items():
         try:
-            content[check_hash(key)] = Remembered.from_dict(entry)
+            content.checkpoints[check_hash(key)] = Remembered.from_dict(entry)
         except BadInput as error:
             raise BadInput(f"{where}: {key[:40]}.{error.where}", error.found[:80], error.expected) from error
+    for key, stamp in seen.items():
+        if not isinstance(stamp, list) or [type(value) for value in stamp] != [str, int, int]:
+            raise BadInput(f"{where}: seen.{key[:40]}", repr(stamp)[:80], "name, size and time of a file")
+        content.seen[check_hash(key)] = (stamp[0], stamp[1], stamp[2])
     return content

@@ -38,7 +38,7 @@ class LabRequest:
     seed: int = 0
     steps: int = 12
     cfg: float = 4.0
-    cfg_rescale: float = 0.0
+    cfg_rescale: float | None = None  # 0 is none; empty: as remembered for the base, else none
     sampler: str = "Euler"
     schedule: str = ""  # empty: the sampler's own
     width: int = 0  # pixels; 0: the model's own size
@@ -47,7 +47,7 @@ class LabRequest:
     shift: float = 1.0  # rf only
     zero_terminal_snr: bool = False
     mixed_weight: float = 0.5  # share of v in `mixed`
-    uncond: str = ""  # host zero null comma text average; empty: as set by PUT /uncond, else as the base says
+    uncond: str = ""  # host zero null comma text average; empty: as set by PUT /uncond, remembered, or as the base says
     uncond_weight: float = 1.0  # share of null in `average`
     uncond_text: str = ""  # of mode `text`
     uncond_start: float = 0.0  # share of the schedule
@@ -59,7 +59,7 @@ def draw(workspace: Workspace, request: LabRequest) -> dict[str, Picture]:
     """The pictures of ``request.show`` in that order. Holds the lock; the weights are put back.
 
     Base and trained picture are remembered, so that moving the ratio draws one picture. A prediction that is asked for
-    is that of merge and trained; the base is always read as its checkpoint says.
+    is that of merge and trained; the base is always read as is remembered for it, or as its checkpoint says.
     Errors: BadInput, Busy.
     """
     recipes = {name: _recipe(request, name) for name in _shown(request)}
@@ -70,7 +70,9 @@ def draw(workspace: Workspace, request: LabRequest) -> dict[str, Picture]:
     with workspace.locked():
         workspace.load(request.a)
         if not request.uncond:
-            wanted = replace(wanted, uncond=readings.uncond(workspace))
+            wanted = replace(wanted, uncond=readings.uncond(workspace, drawing=True))
+        if request.cfg_rescale is None:
+            wanted = replace(wanted, cfg_rescale=readings.cfg_rescale(workspace, drawing=True))
         return {name: _drawn(workspace, request, name, recipe, (wanted, files)) for name, recipe in recipes.items()}
 
 
@@ -105,7 +107,7 @@ def _picture_request(request: LabRequest) -> PictureRequest:
     from lib_astolfo.diffusion.uncond import Uncond
     from lib_astolfo.hosts.base import PictureRequest
 
-    values = {name: getattr(request, name) for name in _PICTURE}
+    values = {name: getattr(request, name) for name in _PICTURE if getattr(request, name) is not None}
     if not request.uncond:
         return PictureRequest(**values)
     uncond = Uncond(
@@ -132,6 +134,13 @@ def _sampling(workspace: Workspace, request: LabRequest) -> Sampling | None:
     )
 
 
+def _base_sampling(workspace: Workspace) -> Sampling | None:
+    from . import memory
+
+    known = memory.of_loaded(workspace, drawing=True)
+    return known.sampling if known is not None else None
+
+
 def _stamps(workspace: Workspace, request: LabRequest) -> tuple[object, ...]:
     """What changes when a file or its yaml does."""
     found: list[object] = []
@@ -150,7 +159,7 @@ def _drawn(
     recipe: Recipe | None,
     wanted: tuple[PictureRequest, tuple[object, ...]],
 ) -> Picture:
-    sampling = None if recipe is None else _sampling(workspace, request)
+    sampling = _base_sampling(workspace) if recipe is None else _sampling(workspace, request)
     key = (name, wanted, sampling, recipe.to_yaml() if recipe is not None else "")
     known = workspace.pictures.pop(key, None)
     if known is None:

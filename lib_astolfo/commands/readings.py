@@ -1,4 +1,5 @@
-"""How pictures are sampled: prediction and uncond as the checkpoint says, or as they were set for the workspace."""
+"""How pictures are sampled: prediction and uncond as they were set for the workspace, as they are remembered for the
+checkpoint's hash, or as the checkpoint itself says."""
 
 from __future__ import annotations
 
@@ -45,36 +46,70 @@ def read_uncond(value: Any, where: str = "uncond") -> Uncond | None:
     return parse_uncond(where, value)
 
 
+def sampling(workspace: Workspace, *, drawing: bool = False) -> Sampling | None:
+    """How the loaded model is read if not as its checkpoint says: as it was set, else as it is remembered.
+
+    ``drawing``: see ``memory.of_loaded``.
+    """
+    from . import memory
+
+    if workspace.sampling is not None:
+        return workspace.sampling
+    known = memory.of_loaded(workspace, drawing=drawing)
+    return known.sampling if known is not None else None
+
+
 def sampling_state(workspace: Workspace) -> dict[str, Any]:
-    """What is used for the loaded model, and where that comes from."""
+    """What is used for the loaded model, and where that comes from: ``set``, ``memory`` or ``checkpoint``."""
     model = workspace.host.model
     said = model.entry.sampling if model is not None else None
-    used = workspace.sampling or said
+    chosen = sampling(workspace)
+    used = chosen or said
+    source = "set" if workspace.sampling is not None else "memory" if chosen is not None else "checkpoint"
     return {
         "model": model.entry.name if model is not None else None,
         "sampling": used.to_dict() if used is not None else None,
-        "source": "set" if workspace.sampling is not None else "checkpoint",
+        "source": source,
         "checkpoint": said.to_dict() if said is not None else None,
     }
 
 
-def uncond(workspace: Workspace) -> Uncond:
-    """What stands for no prompt with the loaded model: as it was set, else as the checkpoint says, else the host's."""
-    from lib_astolfo.diffusion.uncond import Uncond
+def uncond(workspace: Workspace, *, drawing: bool = False) -> Uncond:
+    """What stands for no prompt with the loaded model: as set, as remembered, as the checkpoint says, or the host's."""
+    return _uncond(workspace, drawing)[0]
 
-    model = workspace.host.model
-    return workspace.uncond or (model.entry.uncond if model is not None else None) or Uncond()
+
+def cfg_rescale(workspace: Workspace, *, drawing: bool = False) -> float:
+    """The CFG rescale that is remembered for the loaded model, 0 for none."""
+    from . import memory
+
+    known = memory.of_loaded(workspace, drawing=drawing)
+    return known.cfg_rescale if known is not None else 0.0
 
 
 def uncond_state(workspace: Workspace) -> dict[str, Any]:
-    """What stands for no prompt, and where that comes from."""
+    """What stands for no prompt, and where that comes from: ``set``, ``memory``, ``checkpoint`` or ``host``."""
     model = workspace.host.model
-    said = model.entry.uncond if model is not None else None
-    used = uncond(workspace)
-    source = "set" if workspace.uncond is not None else "checkpoint" if said is not None else "host"
+    used, source = _uncond(workspace)
     return {
         "model": model.entry.name if model is not None else None,
         "uncond": used.to_dict(),
         "source": source,
         "ignored": list(used.ignored),
     }
+
+
+def _uncond(workspace: Workspace, drawing: bool = False) -> tuple[Uncond, str]:
+    from lib_astolfo.diffusion.uncond import Uncond
+
+    from . import memory
+
+    if workspace.uncond is not None:
+        return workspace.uncond, "set"
+    known = memory.of_loaded(workspace, drawing=drawing)
+    if known is not None and known.uncond is not None:
+        return known.uncond, "memory"
+    model = workspace.host.model
+    if model is not None and model.entry.uncond is not None:
+        return model.entry.uncond, "checkpoint"
+    return Uncond(), "host"

@@ -9,18 +9,27 @@ if TYPE_CHECKING:
 
 
 def checkpoints(workspace: Workspace) -> list[dict[str, Any]]:
-    """All checkpoints of the models folders; those that cannot be used have family "" and a note that says why."""
+    """All checkpoints of the models folders; those that cannot be used have family "" and a note that says why.
+
+    ``remembered``: what was decided for the file's hash, where that is known without reading the file.
+    """
+    from . import memory
+
+    known, listed = workspace.memory.all(), workspace.host.checkpoints()
+    hashes = {entry.path: memory.hash_of(workspace, entry) for entry in listed}
+    remembered = {path: known[short] for path, short in hashes.items() if short in known}
     return [
         {
             "name": entry.name,
             "family": entry.family,
             "size": entry.size,
-            "short_hash": entry.short_hash,
+            "short_hash": hashes[entry.path],
             "sampling": entry.sampling.to_dict() if entry.family else None,
             "uncond": entry.uncond.to_dict() if entry.uncond is not None else None,
+            "remembered": remembered[entry.path].to_dict() if entry.path in remembered else None,
             "note": entry.note,
         }
-        for entry in workspace.host.checkpoints()
+        for entry in listed
     ]
 
 

@@ -49,6 +49,28 @@ def test_another_writer_is_seen_at_once(tmp_path: Path) -> None:
     assert one.get(HASH) is None
 
 
+def test_a_file_that_was_seen_need_not_be_hashed_again(tmp_path: Path) -> None:
+    memory, file = Memory(tmp_path / "memory.json"), tmp_path / "models" / "a.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(b"1234")
+    memory.saw(HASH, file)  # nothing is remembered for it
+    assert (memory.hash_of(file), memory.path.exists()) == (None, False)
+    memory.remember(HASH, V, file)
+    memory.remember(HASH, V)
+    assert Memory(memory.path).hash_of(file) == HASH
+    moved = file.rename(tmp_path / "a.safetensors")
+    assert memory.hash_of(moved) == HASH
+    renamed = moved.rename(tmp_path / "b.safetensors")
+    assert memory.hash_of(renamed) is None
+    memory.saw(HASH, renamed)
+    assert memory.hash_of(renamed) == HASH
+    os.utime(renamed, ns=(1, 1))
+    assert memory.hash_of(renamed) is None
+    memory.saw(HASH, renamed)
+    memory.forget(HASH)
+    assert (memory.hash_of(renamed), memory.hash_of(tmp_path / "gone")) == (None, None)
+
+
 WRITER = """
 import sys
 from pathlib import Path
@@ -112,6 +134,8 @@ def of(**changes: Any) -> str:
         of(uncond="null"),
         of(name=3),
         of(extra=1),
+        '{"version": 1, "checkpoints": {}, "seen": []}',
+        '{"version": 1, "checkpoints": {}, "seen": {"31e35c80fc": ["a", "1", 2]}}',
         "[" * 100_000,
         "\udcff",
     ],
