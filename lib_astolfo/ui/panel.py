@@ -42,8 +42,9 @@ APPLIES = {
 }
 PRESET = ("uncond", "uncond_weight", "uncond_text", "uncond_start", "uncond_end", "only_empty", "like")
 """What a preset sets; how the network is read belongs to the model, not to a host."""
-CHECKED = tuple(name for name in NAMES if name not in ("cfg_rescale", "like", "use_euler"))
+CHECKED = tuple(name for name in NAMES if name not in ("enabled", "cfg_rescale", "like", "use_euler"))
 """Fields whose values can be refused."""
+Check = Callable[[dict[str, Any]], str]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Answers:
     said: Callable[[], str]
     remember: Callable[[dict[str, Any]], str]
     forget: Callable[[], str]
-    check: Callable[[dict[str, Any]], str] | None = None
+    check: Check | None = None
 
 
 def build(accordion: Callable[..., Any], tab: str, answers: Answers) -> Panel:
@@ -105,12 +106,11 @@ def build(accordion: Callable[..., Any], tab: str, answers: Answers) -> Panel:
         buttons = _top(form)
         _prediction_fields(form)
         _uncond_fields(form)
-        _other_fields(form)
         notes = gr.HTML("", elem_id=form.element("notes"), elem_classes=["astolfo-notes"])
     inputs = [form.fields[name] for name in NAMES]
-    form.connect()
+    _connect_fields(form, buttons["refresh"])
     _connect_presets(form, buttons)
-    _connect_notes(form, inputs, notes, answers)
+    _connect_notes(form, inputs, notes, buttons["refresh"], answers.check)
     _connect_memory(form, inputs, buttons, answers)
     pasted = [Pasted(name) for name in NAMES]
     return Panel(inputs, [*zip(inputs, pasted, strict=True), (notes, Pasted("notes"))], pasted)
@@ -118,9 +118,8 @@ def build(accordion: Callable[..., Any], tab: str, answers: Answers) -> Panel:
 
 def _top(form: Form) -> dict[str, Any]:
     """What the checkpoint says, the memory and the presets; their components by name."""
-    found = {}
+    found = {"said": gr.HTML("", elem_id=form.element("said"), elem_classes=["astolfo-said"])}
     with gr.Row(elem_classes=["astolfo-line"]):
-        found["said"] = gr.HTML("", elem_id=form.element("said"), elem_classes=["astolfo-said"])
         for name, words in (("refresh", "Refresh"), ("remember", "Remember for this checkpoint"), ("forget", "Forget")):
             found[name] = _button(form, name, words)
     with gr.Row(elem_classes=["astolfo-line"]):
@@ -144,8 +143,9 @@ def _prediction_fields(form: Form) -> None:
         form.slider("cfg_rescale", "CFG rescale", "0 is none; 0.7 is usual for ZTSNR", (0, 1, 0.05), value=0.0)
     form.slider("shift", "Shift", "Of the rf timesteps; 1 is none, 3 is SD3's", (1, 12, 0.1), value=1.0)
     form.slider("mixed_weight", "Weight of v", "0 reads it as eps, 1 as v", (0, 1, 0.05), value=0.5)
-    form.add("ztsnr", gr.Checkbox, "ZTSNR", "Zero terminal SNR: sampling starts from pure noise", value=False)
-    form.add("use_euler", gr.Checkbox, "Euler for rf", "Where the chosen sampler cannot draw rf", value=False)
+    with gr.Row():
+        form.add("ztsnr", gr.Checkbox, "ZTSNR: start from pure noise", value=False, min_width=200)
+        form.add("use_euler", gr.Checkbox, "rf with Euler where the sampler cannot", value=False, min_width=200)
 
 
 def _uncond_fields(form: Form) -> None:
@@ -158,11 +158,7 @@ def _uncond_fields(form: Form) -> None:
         wide = {"min_width": 200}
         form.slider("uncond_start", "Uncond from", "Share of the schedule; 0 is noise", (0, 1, 0.05), value=0.0, **wide)
         form.slider("uncond_end", "Uncond to", "1 is the end; outside it is host", (0, 1, 0.05), value=1.0, **wide)
-
-
-def _other_fields(form: Form) -> None:
-    words = "Elsewhere the negative prompt stays the uncond"
-    form.add("only_empty", gr.Checkbox, "Only where the negative prompt is empty", words, value=False)
+    form.add("only_empty", gr.Checkbox, "Only where the negative prompt is empty", value=False)
 
 
 def shown(override: Override) -> dict[str, Any]:
@@ -176,6 +172,19 @@ def read(values: Sequence[Any]) -> Override:
     return Override.from_dict({**given, "enabled": True})
 
 
+def _connect_fields(form: Form, refresh: Any) -> None:
+    """What does not apply is hidden: also where a WebUI's own defaults (ui-config.json) were read after the building."""
+    form.connect()
+    lists, names = ("prediction", "uncond"), list(APPLIES)
+
+    def show(*values: str) -> list[Any]:
+        found = dict(zip(lists, values, strict=True))
+        return [compat.change(visible=form.shown(name, found)) for name in names]
+
+    for event in (form.fields["enabled"].change, refresh.click):
+        compat.on(event, show, [form.fields[name] for name in lists], [form.fields[name] for name in names])
+
+
 def _connect_presets(form: Form, buttons: Mapping[str, Any]) -> None:
     outputs = [form.fields[name] for name in PRESET]
     for name, preset in PRESETS.items():
@@ -183,22 +192,23 @@ def _connect_presets(form: Form, buttons: Mapping[str, Any]) -> None:
         compat.on(buttons[name].click, lambda values=values: values, [], outputs)
 
 
-def _connect_notes(form: Form, inputs: list[Any], notes: Any, answers: Answers) -> None:
+def _connect_notes(form: Form, inputs: list[Any], notes: Any, refresh: Any, check: Check | None) -> None:
     """What would be refused is told before anything is drawn; a hidden ZTSNR is off."""
 
     def off(prediction: str) -> Any:
         return compat.change() if prediction in TERMINAL else compat.change(value=False)
 
     def note(*values: Any) -> str:
-        return problem_of(values, answers.check)
+        return problem_of(values, check)
 
     prediction = form.fields["prediction"]
     compat.on(prediction.change, off, [prediction], [form.fields["ztsnr"]])
     for name in CHECKED:
         compat.on(form.fields[name].change, note, inputs, [notes])
+    compat.on(refresh.click, note, inputs, [notes])
 
 
-def problem_of(values: Sequence[Any], check: Callable[[dict[str, Any]], str] | None = None) -> str:
+def problem_of(values: Sequence[Any], check: Check | None = None) -> str:
     """Why these values would be refused, in HTML, or ""."""
     try:
         override = read(values)
