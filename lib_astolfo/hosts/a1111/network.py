@@ -1,0 +1,118 @@
+"""A1111's loaded model: network, text encoders, VAE and weights (``webui.backend.Backend``)."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from lib_astolfo.diffusion.conditioning import Conditioning
+from lib_astolfo.hosts.webui.model import original_names
+from lib_astolfo.hosts.webui.posterior import encode_mean
+
+
+class A1111:
+    """See ``Backend``. Everything runs as in a generation: its autocast, its casts, its moves between devices."""
+
+    name = "a1111"
+
+    def load(self, info: Any) -> None:
+        """Through ``reload_model_weights``, as the dropdown does; it sets the option too (modules/sd_models.py:421)."""
+        from modules import sd_models
+
+        sd_models.reload_model_weights(info=info)
+
+    def unload(self, sd_model: Any) -> None:
+        """As ``load_model`` frees the one before (modules/sd_models.py:790-793); the next use loads one again."""
+        from modules import sd_models
+
+        data = sd_models.model_data
+        data.sd_model = None
+        data.loaded_sd_models[:] = [other for other in data.loaded_sd_models if other is not sd_model]
+        data.was_loaded_at_least_once = False
+        sd_models.send_model_to_trash(sd_model)
+
+    def device(self, sd_model: Any) -> torch.device:
+        from modules import devices
+
+        return devices.device
+
+    def settle(self, sd_model: Any) -> None:
+        """None is wanted from now on; each layer finds that in its next forward pass and takes its own weights back."""
+        from modules import shared
+
+        shared.loaded_hypernetworks.clear()
+        networks = _lora()
+        if networks is not None:
+            networks.loaded_networks.clear()
+
+    def weights(self, sd_model: Any) -> dict[str, torch.Tensor]:
+        """The state dict, after each layer took its own weights back.
+
+        The copies that Lora keeps of them are let go, or it would put those back over what is written into the
+        weights; it makes new ones when it needs them (extensions-builtin/Lora/networks.py:427-451).
+        """
+        self.settle(sd_model)
+        networks = _lora()
+        for module in sd_model.modules() if networks is not None else ():
+            if getattr(module, "network_current_names", ()):
+                networks.network_apply_weights(module)
+            if getattr(module, "network_weights_backup", None) is not None:
+                networks.network_reset_cached_weight(module)
+        return original_names(sd_model.state_dict())
+
+    def network(
+        self, sd_model: Any, x: torch.Tensor, timestep: torch.Tensor, cond: Conditioning, concat: torch.Tensor | None
+    ) -> torch.Tensor:
+        """``apply_model`` with the conditions of modules/sd_samplers_cfg_denoiser.py:183-190."""
+        if sd_model.is_sdxl:
+            conds: dict[str, Any] = {"crossattn": cond.crossattn, "vector": cond.vector}
+        else:
+            conds = {"c_crossattn": [cond.crossattn]}
+        if concat is not None:
+            conds["c_concat"] = [concat]
+        with self._precision():
+            return sd_model.apply_model(x, timestep, cond=conds)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        """As around ``p.sample`` (modules/processing.py:987)."""
+        from modules import devices
+
+        return devices.without_autocast() if devices.unet_needs_upcast else devices.autocast()
+
+    def learned(self, sd_model: Any, texts: Any) -> Any:
+        """In autocast, as modules/processing.py:479 has it."""
+        from modules import devices
+
+        with devices.autocast():
+            return sd_model.get_learned_conditioning(texts)
+
+    def encode(self, sd_model: Any, image: torch.Tensor) -> torch.Tensor:
+        from modules import devices
+
+        def encode() -> torch.Tensor:
+            given = image.to(devices.device, devices.dtype_vae)
+            return sd_model.get_first_stage_encoding(sd_model.encode_first_stage(given))
+
+        with devices.without_autocast():
+            return encode_mean(sd_model.first_stage_model, encode, lambda mean: mean * sd_model.scale_factor)
+
+    def decode(self, sd_model: Any, latent: torch.Tensor) -> torch.Tensor:
+        """Without autocast, as modules/sd_samplers_common.py:56-57."""
+        from modules import devices
+
+        with devices.without_autocast():
+            return sd_model.decode_first_stage(latent.to(devices.device, devices.dtype_vae))
+
+    def reads_v(self, sd_model: Any) -> bool:
+        return getattr(sd_model, "parameterization", "eps") == "v"
+
+
+def _lora() -> Any:
+    """The module of the built-in Lora extension that has what is applied; None without the extension."""
+    from modules import extra_networks
+
+    lora = extra_networks.extra_network_registry.get("lora")
+    return getattr(sys.modules.get(type(lora).__module__), "networks", None)

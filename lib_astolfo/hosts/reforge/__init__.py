@@ -1,0 +1,1 @@
+"""What is reForge's own."""

@@ -1,0 +1,222 @@
+"""The model that a WebUI has in memory, as ``hosts.base.LoadedModel``."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lib_astolfo.checkpoints.layout import UNET, VAE, Layout, detect
+from lib_astolfo.checkpoints.reader import CheckpointFile
+from lib_astolfo.diffusion.conditioning import Conditioning
+from lib_astolfo.errors import BadInput, Failed
+from lib_astolfo.hosts.base import CheckpointEntry
+
+from .backend import Backend
+
+LATENT_PIXEL = 8
+NATIVE = {"sd1": 512, "sd2": 768, "sdxl": 1024, "sdxl_refiner": 1024}
+SIZE_IDS = {"original_size_as_tuple": 2, "crop_coords_top_left": 2, "target_size_as_tuple": 2, "aesthetic_score": 1}
+"""sgm's embedders of numbers (sgm/modules/encoders/modules.py, ConcatTimestepEmbedderND) and how many each has."""
+OLD_CLIP = ("cond_stage_model.transformer.", "cond_stage_model.transformer.text_model.")
+"""SD1 files of old name the text encoder without ``text_model.``; A1111 adds it (modules/sd_models.py:228-232)."""
+
+
+class WebuiModel:
+    """See ``hosts.base.LoadedModel``. What goes in and comes out is float32; call it under the host's lock.
+
+    It keeps no hold of the WebUI's model object: when another checkpoint is loaded, this one says ``Failed``.
+    ``current`` gives the WebUI's model object. ``source`` is None for a file that is not read here: a pickle,
+    or one that is gone; ``entry.note`` says so.
+    """
+
+    def __init__(
+        self,
+        sd_model: Any,
+        entry: CheckpointEntry,
+        source: CheckpointFile | None,
+        *,
+        backend: Backend,
+        current: Callable[[], Any],
+    ) -> None:
+        self.entry = entry
+        self._source = source
+        self._backend = backend
+        self._current = current
+        self._sd_model: Callable[[], Any] = weakref.ref(sd_model)
+        self._info = sd_model.sd_checkpoint_info
+        self._layout: Layout | None = None
+        self._native: tuple[int, int] | None = None
+        self._blank: torch.Tensor | None = None
+
+    def stands_for(self, sd_model: Any) -> bool:
+        """Whether this is the checkpoint that a WebUI's model object has in it: A1111 loads many into one object."""
+        return self._sd_model() is sd_model and self._info is sd_model.sd_checkpoint_info
+
+    def _live(self) -> Any:
+        sd_model = self._current()
+        if sd_model is None or not self.stands_for(sd_model):
+            raise Failed(f"{self.entry.name}: another model was loaded meanwhile; load this one again")
+        return sd_model
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._source is not None:
+            self._source.close()
+
+    @property
+    def source(self) -> CheckpointFile:
+        """The file itself. Raises BadInput for one that the WebUI has loaded and that is not read here: a pickle."""
+        if self._source is None:
+            found = self.entry.note or f"a {self.entry.path.suffix} file"
+            raise BadInput(self.entry.name, found, "a .safetensors file; this one can only be drawn with")
+        return self._source
+
+    @property
+    def layout(self) -> Layout:
+        """From the file's names and shapes; from those of the weights in memory where the file is a pickle."""
+        if self._layout is None:
+            if self._source is not None:
+                shapes: Mapping[str, Sequence[int]] = {n: info.shape for n, info in self._source.tensors.items()}
+            else:
+                shapes = {name: tuple(tensor.shape) for name, tensor in self._backend.weights(self._live()).items()}
+            self._layout = detect(shapes, self.entry.name)
+        return self._layout
+
+    @property
+    def device(self) -> torch.device:
+        return self._backend.device(self._live())
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        """As the standalone host has it for a network it knows; else that of the family."""
+        if self._native is None:
+            self._native = self._known_size() or (NATIVE[self.layout.family],) * 2
+        if self.layout.family == "sd2" and self.entry.sampling.prediction == "eps":
+            return 512, 512
+        return self._native
+
+    def _known_size(self) -> tuple[int, int] | None:
+        from lib_astolfo.hosts.standalone.architecture import choose
+
+        if self._source is None:
+            return None
+        shapes = {name: tuple(info.shape) for name, info in self._source.tensors.items()}
+        try:
+            return choose(self.entry.name, self.layout.family, shapes, self._source.metadata).native_size
+        except BadInput:
+            return None
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The file's names for the live tensors that have its shapes, without LoRA; what cannot be matched is left out.
+
+        A tensor that the WebUI keeps in another form (split, joined, transposed, averaged away) is not there.
+        """
+        sd_model = self._live()
+        self._backend.settle(sd_model)
+        live = self._backend.weights(sd_model)
+        if self._source is None:
+            return live
+        found = {}
+        for name, info in self._source.tensors.items():
+            tensor = live.get(name)
+            if tensor is None and name.startswith(OLD_CLIP[0]):
+                tensor = live.get(name.replace(*OLD_CLIP, 1))
+            if tensor is not None and tuple(tensor.shape) == tuple(info.shape):
+                found[name] = tensor
+        return found
+
+    def predict(self, x_t: torch.Tensor, timestep: torch.Tensor, cond: Conditioning) -> torch.Tensor:
+        """x_t [B,C,h,w], timestep [B] 0 to 1000, cond of B rows -> [B,C,h,w] float32.
+
+        Inpainting models get a mask of all ones and the latent of a grey picture, as in txt2img
+        (A1111, modules/processing.py:102-113).
+        """
+        sd_model = self._live()
+        self._backend.settle(sd_model)
+        device = self._backend.device(sd_model)
+        x = x_t.to(device, torch.float32)
+        concat = self._masked(sd_model, x) if self.layout.kind != "base" else None
+        time = timestep.to(device, torch.float32)
+        return self._backend.network(sd_model, x, time, cond.to(device, torch.float32), concat).float()
+
+    def _masked(self, sd_model: Any, x: torch.Tensor) -> torch.Tensor:
+        if self.layout.kind != "inpainting":
+            raise Failed(f"{self.entry.name}: a {self.layout.describe()} model needs a picture beside the noise")
+        batch, _, height, width = x.shape
+        if self._blank is None or self._blank.shape[-2:] != (height, width):
+            grey = torch.zeros(1, 3, height * LATENT_PIXEL, width * LATENT_PIXEL)
+            with torch.no_grad():
+                latent = self._backend.encode(sd_model, grey).float()
+            self._blank = torch.cat([torch.ones_like(latent[:, :1]), latent], dim=1)
+        return self._blank.to(x).expand(batch, -1, -1, -1)
+
+    def encode_prompts(self, prompts: Sequence[str], *, width: int = 0, height: int = 0) -> Conditioning:
+        """Texts as positive prompts ("" is null), each by itself, so that none is filled up to another's length."""
+        return self._encode(prompts, (width, height), negative=False)
+
+    def encode_negatives(self, prompts: Sequence[str], *, width: int = 0, height: int = 0) -> Conditioning:
+        """Texts as this WebUI encodes negative prompts: an empty one of SDXL is zero (modules/sd_models_xl.py:31)."""
+        return self._encode(prompts, (width, height), negative=True)
+
+    def _encode(self, prompts: Sequence[str], size: tuple[int, int], *, negative: bool) -> Conditioning:
+        from modules.prompt_parser import SdConditioning
+
+        if not prompts:
+            raise BadInput("prompts", "none", "at least one text")
+        sd_model = self._live()
+        self._backend.settle(sd_model)
+        width, height = size[0] or self.native_size[0], size[1] or self.native_size[1]
+        done: dict[str, Conditioning] = {}
+        for text in prompts:
+            if text not in done:
+                asked = SdConditioning([text], negative, width, height)
+                done[text] = conditioning(sd_model, self._backend.learned(sd_model, asked))
+        return Conditioning.cat([done[text] for text in prompts])
+
+    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+        """[B,3,H,W] in [-1,1] -> scaled latents [B,C,h,w] float32, the mean of the posterior; one by one."""
+        sd_model = self._live()
+        return torch.cat([self._backend.encode(sd_model, image).float() for image in images.split(1)])
+
+    def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Scaled latents [B,C,h,w] -> pictures [B,3,H,W] in [0,1] float32; one by one."""
+        sd_model = self._live()
+        raw = torch.cat([self._backend.decode(sd_model, latent).float() for latent in latents.split(1)])
+        return (raw / 2 + 0.5).clamp(0, 1)
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """(C, h, w) of a picture; 0 is the native size. BadInput if a side is no multiple of 8."""
+        width, height = width or self.native_size[0], height or self.native_size[1]
+        for name, side in (("width", width), ("height", height)):
+            if side < LATENT_PIXEL or side % LATENT_PIXEL:
+                raise BadInput(name, side, f"a multiple of {LATENT_PIXEL}")
+        channels = getattr(self._live(), "latent_channels", 4)
+        return channels, height // LATENT_PIXEL, width // LATENT_PIXEL
+
+
+def conditioning(sd_model: Any, learned: Any) -> Conditioning:
+    """What ``get_learned_conditioning`` gave, in float32: a tensor, or SDXL's {"crossattn", "vector"}."""
+    if isinstance(learned, torch.Tensor):
+        return Conditioning(learned.float())
+    vector = learned["vector"].float()
+    return Conditioning(learned["crossattn"].float(), vector, vector.shape[1] - size_ids(sd_model))
+
+
+def size_ids(sd_model: Any) -> int:
+    """How many channels of SDXL's vector are numbers and not text: 1536, for the refiner 1280."""
+    known = ((each, SIZE_IDS.get(getattr(each, "input_key", ""), 0)) for each in sd_model.conditioner.embedders)
+    return sum(count * int(each.outdim) for each, count in known if count)
+
+
+def original_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A WebUI's state dict under the names of the layout it was loaded from.
+
+    Both WebUIs put wrappers around text encoders and token embeddings (A1111, modules/sd_hijack.py:198-236), which
+    show as ``wrapped`` in the names.
+    """
+    starts = (UNET, VAE, "cond_stage_model.", "conditioner.")
+    plain = ((".".join(part for part in name.split(".") if part != "wrapped"), value) for name, value in state.items())
+    return {name: value for name, value in plain if name.startswith(starts)}
