@@ -41,13 +41,27 @@ _OTHERS: tuple[tuple[str, str], ...] = (
 
 
 @dataclass(frozen=True)
+class VaeShape:
+    """The autoencoder's sizes: width of the first convolution, width factor of each level, residual blocks a level,
+    channels of the encoder's output (``latent``) and of what the UNet sees (``embed``)."""
+
+    channels: int = 128
+    channel_mult: tuple[int, ...] = (1, 2, 4, 4)
+    res_blocks: int = 2
+    latent: int = 4
+    embed: int = 4
+
+
+@dataclass(frozen=True)
 class Layout:
     """What a checkpoint is.
 
     ``family``: sd1, sd2, sdxl or sdxl_refiner. ``kind``: base (4 input channels), inpainting (9) or pix2pix (8).
     ``model_channels``: width of the first UNet block. ``context_dim``: width of the text tokens. ``vector_dim``: width
     of pooled text plus size ids, 0 without. ``channel_mult`` and ``depths``: width factor and transformer depth of each
-    level of the UNet. ``has_vae``: False for a file that needs a separate VAE.
+    level of the UNet. ``has_vae``: False for a file that needs a separate VAE. ``res_blocks``: residual blocks of a
+    level of the UNet's way down. ``size_dim``: width of one size id in the vector. ``vae``: the published one's sizes
+    where the file has none.
     """
 
     family: str
@@ -58,6 +72,9 @@ class Layout:
     channel_mult: tuple[int, ...] = (1, 2, 4, 4)
     depths: tuple[int, ...] = (1, 1, 1, 0)
     has_vae: bool = True
+    res_blocks: int = 2
+    size_dim: int = 256
+    vae: VaeShape = VaeShape()
 
     @property
     def in_channels(self) -> int:
@@ -93,15 +110,19 @@ def detect(shapes: Mapping[str, Sequence[int]], where: str) -> Layout:
         raise BadInput(where, f"{max(numbers) + 1} input blocks", f"at most {most} in an {family} file")
     mult, depths = _levels(shapes, numbers, first[0])
     label = f"{UNET}label_emb.0.0.weight"
+    vector_dim = _shape(shapes, label, 2, where)[1] if label in shapes else 0
     return Layout(
         family,
         KINDS[first[1]],
         model_channels=first[0],
         context_dim=_context(shapes, where),
-        vector_dim=_shape(shapes, label, 2, where)[1] if label in shapes else 0,
+        vector_dim=vector_dim,
         channel_mult=mult,
         depths=depths,
         has_vae=any(name.startswith(VAE) for name in shapes),
+        res_blocks=max(1, (len(numbers) - len(mult)) // len(mult)),
+        size_dim=_size_dim(shapes, family, vector_dim),
+        vae=_vae(shapes),
     )
 
 
@@ -177,3 +198,47 @@ def _levels(
         depths[-1] = max(depths[-1], len(blocks))
     widths.append(last)
     return tuple(width // channels for width in widths), tuple(depths)
+
+
+#: sizes and crop of a picture; the refiner has a score in place of the target size
+_SIZE_IDS = {"sdxl": 6, "sdxl_refiner": 5}
+
+
+def _size_dim(shapes: Mapping[str, Sequence[int]], family: str, vector_dim: int) -> int:
+    """Width of one size id: what the pooled text leaves of the vector, shared by the ids."""
+    encoder = {"sdxl": 1, "sdxl_refiner": 0}.get(family)
+    pooled = shapes.get(f"conditioner.embedders.{encoder}.model.text_projection", ())
+    if encoder is None or len(pooled) != 2 or vector_dim <= pooled[1]:
+        return Layout.size_dim
+    return (vector_dim - pooled[1]) // _SIZE_IDS[family]
+
+
+def _vae(shapes: Mapping[str, Sequence[int]]) -> VaeShape:
+    """The sizes of the VAE; the published ones where it is missing or unlike any.
+
+    A level may have no residual blocks; then its width is that of its downsampling, the last one's that of the middle.
+    """
+    encoder, plain = f"{VAE}encoder.", VaeShape()
+
+    def size(name: str, axis: int = 0) -> int:
+        shape = shapes.get(name, ())
+        return int(shape[axis]) if len(shape) == 4 else 0
+
+    levels = 1
+    while f"{encoder}down.{levels - 1}.downsample.conv.weight" in shapes:
+        levels += 1
+    blocks = 0
+    while f"{encoder}down.0.block.{blocks}.conv1.weight" in shapes:
+        blocks += 1
+    last = size(f"{encoder}mid.block_1.conv1.weight", 1)
+    widths = [
+        size(f"{encoder}down.{level}.block.0.conv1.weight")
+        or (size(f"{encoder}down.{level}.downsample.conv.weight") if level < levels - 1 else last)
+        for level in range(levels)
+    ]
+    channels = size(f"{encoder}conv_in.weight")
+    if not channels or any(width < channels or width % channels for width in widths):
+        return plain
+    latent = size(f"{VAE}decoder.conv_in.weight", 1) or plain.latent
+    mult = tuple(width // channels for width in widths)
+    return VaeShape(channels, mult, blocks, latent, size(f"{VAE}post_quant_conv.weight", 1) or latent)

@@ -18,14 +18,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lib_astolfo.checkpoints import yamls
+from lib_astolfo.checkpoints import templates, yamls
 from lib_astolfo.checkpoints.files import write_text
 from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.errors import BadInput
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "configs" / "sidecars"
 ENTRY = "astolfo"
 
 _CONTEXT_FAMILIES = {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl_refiner"}
@@ -84,14 +83,14 @@ def write(
 
     The model part is one that A1111 1.10.1 loads; what it cannot say (rf, x0, mixed, ZTSNR, shift, uncond) stands in
     the ``astolfo`` entry alone. With ``overwrite`` an existing yaml for the same layout keeps its other settings.
-    Tiny models: the UNet's widths are filled in, the text encoders' are not.
+    Models of other widths: UNet and VAE are described as the file has them, the text encoders are not.
 
     Raises BadInput if another yaml is there and ``overwrite`` is False, Failed if it cannot be written.
     """
     path = path_for(checkpoint)
     content = _existing(path, layout) if overwrite else None
     if content is None:
-        content = _template(layout)
+        content = templates.fill(layout)
     _set_prediction(content["model"], "v" if sampling.prediction == "v" else "eps", layout)
     content[ENTRY] = _entry(sampling, uncond)
     text = yamls.dump(content, f"{layout.describe()}, {sampling.describe()}. Belongs to {Path(checkpoint).name}")
@@ -172,42 +171,26 @@ def _entry(sampling: Sampling, uncond: Uncond | None) -> dict[str, Any]:
     return entry
 
 
+def belongs(sidecar: Sidecar, layout: Layout) -> bool:
+    """Whether the yaml's model part describes a network like this file's: its kind, text width and input channels."""
+    params = _at(sidecar.content, "model", "params")
+    network = _at(params, "network_config" if layout.is_xl else "unet_config", "params")
+    if network is None or (layout.is_xl and _at(params, "denoiser_config", "target") is None):
+        return False
+    context = network.get("context_dim")
+    context = context[0] if isinstance(context, list) and context else context
+    return context == layout.context_dim and network.get("in_channels", layout.in_channels) == layout.in_channels
+
+
 def _existing(path: Path, layout: Layout) -> dict[str, Any] | None:
     """The yaml that is there, if it is a usable one for this layout; it is not changed."""
     try:
         sidecar = read(path)
     except BadInput:
         return None
-    if sidecar is None or sidecar.family != layout.family:
-        return None
-    if layout.is_xl and _at(sidecar.content, "model", "params", "denoiser_config", "target") is None:
+    if sidecar is None or not belongs(sidecar, layout):
         return None
     return copy.deepcopy(dict(sidecar.content))
-
-
-def _template(layout: Layout) -> dict[str, Any]:
-    content = yamls.load(TEMPLATES / f"{layout.family}.yaml")
-    params = content["model"]["params"]
-    network = params["network_config" if layout.is_xl else "unet_config"]["params"]
-    network["in_channels"] = layout.in_channels
-    network["model_channels"] = layout.model_channels
-    if layout.family != "sdxl_refiner":
-        network["context_dim"] = layout.context_dim
-    if layout.vector_dim:
-        network["adm_in_channels"] = layout.vector_dim
-    if list(layout.channel_mult) != network["channel_mult"]:
-        network["channel_mult"] = list(layout.channel_mult)
-    if layout.family == "sdxl":
-        network["transformer_depth"] = [max(1, depth) for depth in layout.depths]
-    if layout.kind != "base" and not layout.is_xl:
-        params["conditioning_key"] = "hybrid"
-        if layout.kind == "inpainting":
-            content["model"]["target"] = "ldm.models.diffusion.ddpm.LatentInpaintDiffusion"
-            params["finetune_keys"] = None
-        else:
-            content["model"]["target"] = "modules.models.diffusion.ddpm_edit.LatentDiffusion"
-            params.update(first_stage_key="edited", cond_stage_key="edit", image_size=16)
-    return content
 
 
 def _set_prediction(model: dict[str, Any], prediction: str, layout: Layout) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib_astolfo.checkpoints.layout import KINDS, Layout, detect
+from lib_astolfo.checkpoints.layout import KINDS, Layout, VaeShape, detect
 from lib_astolfo.errors import BadInput
 from tests import keylists
 
@@ -50,6 +50,35 @@ def test_tiny_widths(encoders: tuple[str, ...], family: str) -> None:
     found = {"model.diffusion_model." + name: shape for name, shape in network.items()}
     found.update(dict.fromkeys(encoders, (48,)))
     assert detect(found, "a") == Layout(family, "base", 32, 48, 96, (1, 2), (1, 2), has_vae=False)
+
+
+def test_sizes_that_a_yaml_needs() -> None:
+    found = shapes("sdxl")
+    gone = ("first_stage_model.encoder.down.3.", "first_stage_model.encoder.down.2.downsample")
+    for name in [name for name in found if name.startswith(gone)]:
+        del found[name]
+    for name, shape in {
+        "first_stage_model.encoder.conv_in.weight": (64, 3, 3, 3),
+        "first_stage_model.encoder.down.0.block.0.conv1.weight": (64, 64, 3, 3),
+        "first_stage_model.encoder.down.1.block.0.conv1.weight": (192, 64, 3, 3),
+        "first_stage_model.encoder.down.2.block.0.conv1.weight": (256, 192, 3, 3),
+        "first_stage_model.encoder.down.0.block.2.conv1.weight": (64, 64, 3, 3),
+        "first_stage_model.decoder.conv_in.weight": (256, 8, 3, 3),
+        "first_stage_model.post_quant_conv.weight": (8, 16, 1, 1),
+        "conditioner.embedders.1.model.text_projection": (64, 2000),
+    }.items():
+        found[name] = shape
+    layout = detect(found, "a")
+    assert layout.vae == VaeShape(64, (1, 3, 4), 3, latent=8, embed=16)
+    assert (layout.size_dim, layout.res_blocks) == (136, 2)
+    three = {
+        "input_blocks.0.0.weight": (32, 4, 3, 3),
+        "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (8, 48),
+    }
+    three.update({f"input_blocks.{n}.0.out_layers.3.weight": (32, 32, 3, 3) for n in (1, 2, 3, 5, 6, 7)})
+    three["input_blocks.4.0.op.weight"] = (32, 32, 3, 3)
+    named = {"model.diffusion_model." + name: shape for name, shape in three.items()}
+    assert detect({**named, "cond_stage_model.transformer.x": (1,)}, "a").res_blocks == 3
 
 
 def test_extra_keys_do_not_disturb() -> None:

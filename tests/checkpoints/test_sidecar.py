@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from lib_astolfo.checkpoints import sidecar, yamls
-from lib_astolfo.checkpoints.layout import Layout, detect
+from lib_astolfo import demo
+from lib_astolfo.checkpoints import prediction, sidecar, yamls
+from lib_astolfo.checkpoints.layout import Layout, VaeShape, detect
+from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.errors import BadInput
@@ -134,11 +137,43 @@ def test_the_written_yaml_describes_the_same_network_as_the_real_ones(tmp_path: 
 
 
 def test_tiny_widths_are_filled_in(tmp_path: Path) -> None:
-    tiny = Layout("sdxl", "base", 32, 96, 160, (1, 2), (1, 2))
+    vae = VaeShape(64, (1, 3), 1, latent=8, embed=16)
+    tiny = Layout("sdxl", "base", 32, 96, 160, (1, 2), (0, 2), res_blocks=3, size_dim=8, vae=vae)
     config: Any = OmegaConf.load(sidecar.write(tmp_path / "m.safetensors", Sampling(), tiny))
-    network = config.model.params.network_config.params
+    params = config.model.params
+    network, autoencoder = params.network_config.params, params.first_stage_config.params
     assert (network.model_channels, network.context_dim, network.adm_in_channels) == (32, 96, 160)
     assert (list(network.channel_mult), list(network.transformer_depth)) == ([1, 2], [1, 2])
+    assert (network.num_res_blocks, list(network.attention_resolutions), network.num_head_channels) == (3, [2], 64)
+    sizes = autoencoder.ddconfig
+    assert (sizes.ch, list(sizes.ch_mult), sizes.num_res_blocks, sizes.z_channels) == (64, [1, 3], 1, 8)
+    assert autoencoder.embed_dim == 16
+    assert [each.params.outdim for each in params.conditioner_config.params.emb_models[2:]] == [8, 8, 8]
+
+
+def test_the_yaml_of_the_digits_has_their_sizes(tmp_path: Path) -> None:
+    with CheckpointFile.open(demo.models_folder() / demo.BASE) as file:
+        layout = prediction.layout_of(file)
+    params = (OmegaConf.load(sidecar.write(tmp_path / "m.safetensors", Sampling(), layout))).model.params
+    assert params.first_stage_config.params.ddconfig.ch == 64
+    assert list(params.first_stage_config.params.ddconfig.ch_mult) == [1, 1, 1, 1]
+    assert params.conditioner_config.params.emb_models[2].params.outdim == 8
+
+
+def test_overwriting_keeps_the_text_encoders_of_a_tiny_model(tmp_path: Path) -> None:
+    tiny = Layout("sd1", "base", 32, 48, 0, (1, 2), (1, 1), vae=VaeShape(32))
+    path = sidecar.write(tmp_path / "m.safetensors", Sampling(), tiny)
+    before: Any = OmegaConf.load(path)
+    before.model.params.cond_stage_config.params = {"version": "tiny-clip"}
+    OmegaConf.save(before, path)
+    sidecar.write(tmp_path / "m.safetensors", Sampling("v"), tiny, overwrite=True)
+    after: Any = OmegaConf.load(path)
+    assert after.model.params.cond_stage_config.params.version == "tiny-clip"
+    assert a1111_reads(path) == "v"
+    sidecar.write(tmp_path / "m.safetensors", Sampling("v"), replace(tiny, context_dim=64), overwrite=True)
+    assert "params" not in OmegaConf.load(path).model.params.cond_stage_config
+    sidecar.write(tmp_path / "m.safetensors", Sampling("v"), replace(tiny, kind="inpainting"), overwrite=True)
+    assert OmegaConf.load(path).model.params.unet_config.params.in_channels == 9
 
 
 def test_nothing_is_overwritten_without_consent(tmp_path: Path) -> None:
