@@ -10,7 +10,7 @@ from lib_astolfo.extension.extension import Extension
 from lib_astolfo.hosts.webui import xyz
 from lib_astolfo.ui import panel
 
-EXTENSION = Extension(Path(paths.data_path) / "outputs" / "astolfo")
+EXTENSION = Extension(Path(paths.data_path) / "outputs" / "astolfo", lambda: Astolfo())
 
 
 class Astolfo(scripts.Script):
@@ -39,6 +39,10 @@ class Astolfo(scripts.Script):
 
 
 script_callbacks.on_cfg_denoiser(EXTENSION.hook.cfg_denoiser)
+script_callbacks.on_app_started(EXTENSION.served.on_app_started)
+script_callbacks.on_ui_tabs(EXTENSION.served.on_ui_tabs)
+script_callbacks.on_model_loaded(EXTENSION.served.on_model_loaded)
+script_callbacks.on_script_unloaded(EXTENSION.served.close)
 plot = xyz.find_plot(scripts.scripts_data)
 if plot is not None:
     xyz.register(plot)

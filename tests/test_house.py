@@ -29,6 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "commands": GROUND | {"merging", "training", "search", "jobs", "hosts", "demo"},
     "api": GROUND | {"merging", "search", "jobs", "hosts", "commands"},
     "ui": GROUND | {"merging", "search", "jobs", "hosts", "commands"},
+    "extension": GROUND | {"merging", "search", "jobs", "hosts", "commands", "api", "ui"},
     "__main__": GROUND | {"merging", "search", "jobs", "hosts", "demo", "commands", "api", "ui"},
 }
 GROUND_PACKAGES = {"torch", "numpy", "safetensors", "omegaconf", "yaml", "k_diffusion", "typing_extensions"}

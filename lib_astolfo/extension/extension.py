@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lib_astolfo.checkpoints.memory import Memory, Remembered
 from lib_astolfo.diffusion.sampling import Sampling
@@ -17,13 +16,12 @@ from lib_astolfo.hosts.webui.hook import Hook
 from lib_astolfo.hosts.webui.override import Override
 from lib_astolfo.hosts.webui.said import Knowledge
 
-if TYPE_CHECKING:
-    from lib_astolfo.commands.workspace import Workspace
+from .served import Served, is_reforge
 
 
 def adapter_for() -> Adapter:
-    """Of the WebUI that is running: reForge has a package that A1111 has not."""
-    if importlib.util.find_spec("modules_forge") is not None:
+    """Of the WebUI that is running."""
+    if is_reforge():
         from lib_astolfo.hosts.reforge.adapter import ReforgeAdapter
 
         return ReforgeAdapter()
@@ -34,21 +32,21 @@ def adapter_for() -> Adapter:
 
 @dataclass
 class Extension:
-    """``outputs``: where jobs and the memory are; ``make_workspace`` is called when one is first needed."""
+    """``outputs``: where jobs and the memory are; ``script`` gives a new object of the script with the panel."""
 
     outputs: Path
-    make_workspace: Callable[[], Workspace] | None = None
+    script: Callable[[], Any]
 
     def __post_init__(self) -> None:
         self.adapter = adapter_for()
         self.memory = Memory(self.outputs / "memory.json")
         self.knowledge = Knowledge(lambda: self.memory)
         self.hook = Hook(self.adapter, self.knowledge, self.standing)
-        self._workspace: Workspace | None = None
+        self.served = Served(self.script)
 
     def standing(self) -> Standing:
         """What PUT /sampling and /uncond have set; without a workspace nobody has."""
-        made = self._workspace
+        made = self.served.made
         return Standing() if made is None else Standing(made.sampling, made.uncond)
 
     def said(self) -> str:

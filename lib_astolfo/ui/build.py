@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from . import compat, lab, merge, script, search
+from . import compat, html, lab, merge, script, search
 from .server import style
 
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
-
-STRIP = '<div class="astolfo-strip" data-state="idle"></div>'
 
 
 def build(workspace: Workspace) -> gr.Blocks:
     """The page: the strip with the running job above the sub-tabs. Call it outside of any other ``Blocks``."""
     with compat.blocks("Astolfo", style()) as page:
         with gr.Column(elem_id="astolfo_page", elem_classes=["astolfo"]):
-            gr.HTML(STRIP, elem_id="astolfo_strip")
+            gr.HTML(strip(), elem_id="astolfo_strip")
             with gr.Tabs(elem_id="astolfo_tabs"):
                 with gr.TabItem("Lab", elem_id="astolfo_tab_lab"):
                     lab.build(workspace)
@@ -30,3 +28,20 @@ def build(workspace: Workspace) -> gr.Blocks:
         fill_search(page)
         compat.on(page.load, None, js=script.LOADER)
     return page
+
+
+def inside(workspace: Workspace, key: str = "") -> gr.Blocks:
+    """The tab inside a WebUI's page, with that page's looks; it loads our script and style by itself.
+
+    Without what needs live merges. ``key``: what the script asks with where the page is open and the API is not.
+    """
+    with gr.Blocks(analytics_enabled=False) as page, gr.Column(elem_id="astolfo_page", elem_classes=["astolfo"]):
+        gr.HTML(strip(key), elem_id="astolfo_strip")
+        with gr.Tabs(elem_id="astolfo_tabs"), gr.TabItem("Merge", elem_id="astolfo_tab_merge"):
+            merge.build(workspace)
+    return page
+
+
+def strip(key: str = "") -> str:
+    """The place of the running job, which the page's script fills."""
+    return f'<div class="astolfo-strip" data-state="idle" data-key="{html.text(key)}"></div>'
