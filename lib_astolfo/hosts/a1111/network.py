@@ -40,27 +40,31 @@ class A1111:
         return devices.device
 
     def settle(self, sd_model: Any) -> None:
-        """None is wanted from now on; each layer finds that in its next forward pass and takes its own weights back."""
+        """None is wanted from now on, and each layer takes its own weights back now, not in its next forward pass,
+        where a gradient would be in the way."""
         from modules import shared
 
         shared.loaded_hypernetworks.clear()
         networks = _lora()
-        if networks is not None:
-            networks.loaded_networks.clear()
+        if networks is None:
+            return
+        networks.loaded_networks.clear()
+        with torch.no_grad():
+            for layer in _lora_layers(sd_model):
+                if layer.__dict__.get("network_current_names"):
+                    networks.network_apply_weights(layer)
 
     def weights(self, sd_model: Any) -> dict[str, torch.Tensor]:
-        """The state dict, after each layer took its own weights back.
+        """The state dict of the settled model.
 
-        The copies that Lora keeps of them are let go, or it would put those back over what is written into the
+        The copies that Lora keeps of its weights are let go, or it would put those back over what is written into the
         weights; it makes new ones when it needs them (extensions-builtin/Lora/networks.py:427-451).
         """
         self.settle(sd_model)
         networks = _lora()
-        for module in sd_model.modules() if networks is not None else ():
-            if getattr(module, "network_current_names", ()):
-                networks.network_apply_weights(module)
-            if getattr(module, "network_weights_backup", None) is not None:
-                networks.network_reset_cached_weight(module)
+        for layer in _lora_layers(sd_model):
+            if networks is not None and layer.__dict__.get("network_weights_backup") is not None:
+                networks.network_reset_cached_weight(layer)
         return original_names(sd_model.state_dict())
 
     def network(
@@ -116,3 +120,8 @@ def _lora() -> Any:
 
     lora = extra_networks.extra_network_registry.get("lora")
     return getattr(sys.modules.get(type(lora).__module__), "networks", None)
+
+
+def _lora_layers(sd_model: Any) -> list[Any]:
+    """The layers to which Lora has given names, which it does before it applies anything (networks.py:122-157)."""
+    return list(getattr(sd_model, "network_layer_mapping", {}).values())
