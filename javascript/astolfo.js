@@ -1,4 +1,5 @@
-// The Astolfo tab's browser side: job strip, what jobs made, live redraw, block bars, errors at their fields.
+// The Astolfo tab's browser side: job strip, polling, live redraw, block bars, errors at their fields.
+// What jobs made is shown by astolfo_views.js, which takes its tools from here.
 // Without import and export: a WebUI loads this file as a plain script, the standalone page as a module.
 (() => {
   "use strict";
@@ -6,7 +7,7 @@
 
   const API = new URL("astolfo/v1/", document.baseURI).href;
   const BUSY = ["queued", "running", "paused", "stopping"];
-  const BUSY_WAIT = 1000, IDLE_WAIT = 5000, REDRAW_WAIT = 150, REDRAW_LIMIT = 120000; // milliseconds
+  const BUSY_WAIT = 1000, IDLE_WAIT = 5000, UNSEEN_WAIT = 500, REDRAW_WAIT = 150, REDRAW_LIMIT = 120000; // milliseconds
   const root = () => (window.gradioApp ? window.gradioApp() : document);
   const one = (selector, from) => (from || root()).querySelector(selector);
   const all = (selector, from) => Array.from((from || root()).querySelectorAll(selector));
@@ -90,87 +91,17 @@
 
   const stateOf = (job) => (job.asked && BUSY.includes(job.state) ? `${job.state}, ${job.asked} asked` : job.state);
 
-  // ---- what jobs made ----
-
-  const HIDDEN = ["recipe", "sampling", "uncond", "cells", "optima", "files", "table", "winner", "verdict", "primary", "name", "stopped", "summary"];
-  const WORDS = { merged: "keys merged", copied: "not merged", left_out: "left out", non_finite: "not finite", bytes: "size", seconds: "time" };
-  const isPicture = (name) => /\.(png|jpe?g|webp)$/i.test(name);
-  const address = (job, name) => `${API}${jobPath(job)}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
-
-  function plain(value, name) {
-    if (typeof value !== "number") return String(value);
-    if (name === "seconds") return value < 10 ? `${number(value)} s` : duration(value);
-    return name === "bytes" ? `${number(value / 1e6)} MB` : number(value);
-  }
-
-  function showWords(view, job) {
-    const busy = BUSY.includes(job.state), words = `${job.kind} ${stateOf(job)}`, { verdict } = job.result || {};
-    const head = [make("p", { class: "astolfo-job-state" }, busy && job.progress.text ? `${words} · ${job.progress.text}` : words)];
-    if (job.error) head.push(make("p", { class: job.state === "failed" ? "astolfo-error" : "astolfo-about" }, job.error));
-    if (verdict) head.push(make("p", { class: "astolfo-headline" }, verdict.headline));
-    view.head.replaceChildren(...head);
-    const found = verdict ? verdict.sentences.map(({ level, text }) => make("li", { "data-level": level }, text)) : [];
-    view.words.replaceChildren(...(found.length ? [make("ul", { class: "astolfo-verdict" }, ...found)] : []), ...resultTable(job.result || {}));
-  }
-
-  /** A result's plain values as a table; mappings of counts and lists in one row each, long lists folded away. */
-  function resultTable(result) {
-    const rows = [];
-    const row = (name, ...value) => rows.push(make("tr", {}, make("th", {}, WORDS[name] || name.replaceAll("_", " ")), make("td", {}, ...value)));
-    const walk = (value, name) => {
-      if (value === null || value === "" || HIDDEN.includes(name)) return;
-      if (typeof value !== "object") return row(name, plain(value, name));
-      if (!Array.isArray(value) && !(name in WORDS)) return Object.entries(value).forEach(([key, entry]) => walk(entry, key));
-      const lines = Array.isArray(value) ? value.map(String) : Object.entries(value).map((pair) => pair.join(": "));
-      const items = () => make("ul", {}, ...lines.slice(0, 1000).map((line) => make("li", {}, line)));
-      if (lines.length) row(name, lines.length > 6 ? make("details", {}, make("summary", {}, lines.length), items()) : lines.join("; "));
-    };
-    walk(result, "result");
-    return rows.length ? [make("table", {}, make("tbody", {}, ...rows))] : [];
-  }
-
-  function showFiles(view, job) {
-    const whole = (file) => file.includes("/") || !BUSY.includes(job.state); // sheets are drawn anew until the end
-    for (const name of job.files.filter((file) => isPicture(file) && whole(file) && !view.shown.has(file))) {
-      view.shown.add(name);
-      const picture = make("img", { src: address(job, name), alt: name, loading: "lazy" }), known = view.told[name];
-      const caption = make("figcaption", {}, known ? known.text : name.split("/").pop().replace(/\.\w+$/, ""));
-      const scores = known ? Object.entries(known.data.scores || {}).map((pair) => pair.join(" ")) : [];
-      const more = scores.filter((score) => !known.text.includes(score));
-      if (more.length) caption.append(make("small", { title: scores.join("\n") }, more[0]));
-      const link = make("a", { href: address(job, name), target: "_blank" }, picture), cell = name.includes("/");
-      (cell ? view.cells : view.sheets).append(make("figure", { "data-file": name }, link, cell ? caption : ""));
-    }
-    const others = job.files.filter((name) => /\.(html|ya?ml|csv|safetensors)$/i.test(name));
-    view.links.replaceChildren(...others.map((name) => make("a", { href: address(job, name), target: "_blank" }, name)));
-  }
-
-  async function showView(place) {
-    const id = place.dataset.job;
-    let view = place.astolfoView;
-    if (view?.id !== id) {
-      view = place.astolfoView = { id, over: false, last: 0, shown: new Set(), told: {} };
-      for (const part of ["head", "links", "sheets", "words", "cells"]) view[part] = make("div", { class: `astolfo-${part}` });
-      place.replaceChildren(view.head, view.links, view.sheets, view.words, view.cells);
-    }
-    if (view.over) return;
-    const job = await ask(jobPath(view));
-    for (const event of await ask(`${jobPath(view)}/events?after=${view.last}`)) {
-      view.last = event.number;
-      if (event.data && event.data.picture) view.told[event.data.picture] = event;
-    }
-    showWords(view, job);
-    showFiles(view, job);
-    view.over = !BUSY.includes(job.state);
-  }
-
   // ---- polling: gently, and not at all in a hidden page ----
 
   let timer = 0, asking = false, hurry = false;
 
+  /** Whether the tab is to be seen: in a WebUI it is one of many, and may not be there at all. */
+  const inSight = () => one(".astolfo-strip")?.getClientRects().length > 0;
+
   async function poll() {
     clearTimeout(timer);
     if (document.hidden || asking) return;
+    if (!inSight()) { timer = setTimeout(poll, UNSEEN_WAIT); return; }
     asking = true;
     hurry = false;
     let busy = false;
@@ -178,7 +109,7 @@
       const jobs = await ask("jobs?limit=20");
       busy = jobs.some((job) => BUSY.includes(job.state));
       showStrip(jobs);
-      for (const place of all(".astolfo-job[data-job]")) await showView(place);
+      for (const place of all(".astolfo-job[data-job]")) await window.astolfoTab.showJob?.(place);
     } catch (error) {
       showStrip([]);
       const place = one(".astolfo-strip");
@@ -289,6 +220,7 @@
   }
 
   window.astolfoTab = { redraw, drawingEnds: () => drawing(0), wake, showBars };
+  Object.assign(window.astolfoTab, { API, BUSY, ask, duration, jobPath, make, number, stateOf });
   document.addEventListener("click", ({ target }) => {
     if (target.closest?.("#astolfo_lab_draw")) drawing(Date.now());
     if (target.closest?.("[id$=_blocks_panel]")) setTimeout(showBars, 300); // newer gradio makes its inside when it opens

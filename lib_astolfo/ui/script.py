@@ -1,13 +1,15 @@
-"""Lines of JavaScript that events run in the browser; the rest is javascript/astolfo.js."""
+"""Lines of JavaScript that events run in the browser; the rest are the files in javascript/."""
 
 from __future__ import annotations
 
 LOADER = """() => {
   if (window.astolfoTab || document.getElementById("astolfo_script")) return [];
-  const script = document.createElement("script");
-  const src = new URL("astolfo/static/astolfo.js", document.baseURI);
-  Object.assign(script, {id: "astolfo_script", type: "module", src});
-  document.head.append(script);
+  for (const name of ["astolfo", "astolfo_views"]) {
+    const script = document.createElement("script");
+    const src = new URL(`astolfo/static/${name}.js`, document.baseURI);
+    Object.assign(script, {id: `${name}_script`, type: "module", async: false, src});
+    document.head.append(script);
+  }
   return [];
 }"""
 WAKE = "() => { if (window.astolfoTab) window.astolfoTab.wake(); return []; }"

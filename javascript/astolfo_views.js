@@ -1,0 +1,81 @@
+// What jobs of the Astolfo tab made: pictures, verdicts, tables and files, as they come. It needs astolfo.js.
+// Without import and export: a WebUI loads this file as a plain script, the standalone page as a module.
+(() => {
+  "use strict";
+  if (!window.astolfoTab || window.astolfoTab.showJob) return;
+  const { API, BUSY, ask, duration, jobPath, make, number, stateOf } = window.astolfoTab;
+
+  const HIDDEN = ["recipe", "sampling", "uncond", "cells", "optima", "files", "table", "winner", "verdict", "primary", "name", "stopped", "summary"];
+  const WORDS = { merged: "keys merged", copied: "not merged", left_out: "left out", non_finite: "not finite", bytes: "size", seconds: "time" };
+  const isPicture = (name) => /\.(png|jpe?g|webp)$/i.test(name);
+  const address = (job, name) => `${API}${jobPath(job)}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
+
+  function plain(value, name) {
+    if (typeof value !== "number") return String(value);
+    if (name === "seconds") return value < 10 ? `${number(value)} s` : duration(value);
+    return name === "bytes" ? `${number(value / 1e6)} MB` : number(value);
+  }
+
+  function showWords(view, job) {
+    const busy = BUSY.includes(job.state), words = `${job.kind} ${stateOf(job)}`, { verdict } = job.result || {};
+    const head = [make("p", { class: "astolfo-job-state" }, busy && job.progress.text ? `${words} · ${job.progress.text}` : words)];
+    if (job.error) head.push(make("p", { class: job.state === "failed" ? "astolfo-error" : "astolfo-about" }, job.error));
+    if (verdict) head.push(make("p", { class: "astolfo-headline" }, verdict.headline));
+    view.head.replaceChildren(...head);
+    const found = verdict ? verdict.sentences.map(({ level, text }) => make("li", { "data-level": level }, text)) : [];
+    view.words.replaceChildren(...(found.length ? [make("ul", { class: "astolfo-verdict" }, ...found)] : []), ...resultTable(job.result || {}));
+  }
+
+  /** A result's plain values as a table; mappings of counts and lists in one row each, long lists folded away. */
+  function resultTable(result) {
+    const rows = [];
+    const row = (name, ...value) => rows.push(make("tr", {}, make("th", {}, WORDS[name] || name.replaceAll("_", " ")), make("td", {}, ...value)));
+    const walk = (value, name) => {
+      if (value === null || value === "" || HIDDEN.includes(name)) return;
+      if (typeof value !== "object") return row(name, plain(value, name));
+      if (!Array.isArray(value) && !(name in WORDS)) return Object.entries(value).forEach(([key, entry]) => walk(entry, key));
+      const lines = Array.isArray(value) ? value.map(String) : Object.entries(value).map((pair) => pair.join(": "));
+      const items = () => make("ul", {}, ...lines.slice(0, 1000).map((line) => make("li", {}, line)));
+      if (lines.length) row(name, lines.length > 6 ? make("details", {}, make("summary", {}, lines.length), items()) : lines.join("; "));
+    };
+    walk(result, "result");
+    return rows.length ? [make("table", {}, make("tbody", {}, ...rows))] : [];
+  }
+
+  function showFiles(view, job) {
+    const whole = (file) => file.includes("/") || !BUSY.includes(job.state); // sheets are drawn anew until the end
+    for (const name of job.files.filter((file) => isPicture(file) && whole(file) && !view.shown.has(file))) {
+      view.shown.add(name);
+      const picture = make("img", { src: address(job, name), alt: name, loading: "lazy" }), known = view.told[name];
+      const caption = make("figcaption", {}, known ? known.text : name.split("/").pop().replace(/\.\w+$/, ""));
+      const scores = known ? Object.entries(known.data.scores || {}).map((pair) => pair.join(" ")) : [];
+      const more = scores.filter((score) => !known.text.includes(score));
+      if (more.length) caption.append(make("small", { title: scores.join("\n") }, more[0]));
+      const link = make("a", { href: address(job, name), target: "_blank" }, picture), cell = name.includes("/");
+      (cell ? view.cells : view.sheets).append(make("figure", { "data-file": name }, link, cell ? caption : ""));
+    }
+    const others = job.files.filter((name) => /\.(html|ya?ml|csv|safetensors)$/i.test(name));
+    view.links.replaceChildren(...others.map((name) => make("a", { href: address(job, name), target: "_blank" }, name)));
+  }
+
+  async function showJob(place) {
+    const id = place.dataset.job;
+    let view = place.astolfoView;
+    if (view?.id !== id) {
+      view = place.astolfoView = { id, over: false, last: 0, shown: new Set(), told: {} };
+      for (const part of ["head", "links", "sheets", "words", "cells"]) view[part] = make("div", { class: `astolfo-${part}` });
+      place.replaceChildren(view.head, view.links, view.sheets, view.words, view.cells);
+    }
+    if (view.over) return;
+    const job = await ask(jobPath(view));
+    for (const event of await ask(`${jobPath(view)}/events?after=${view.last}`)) {
+      view.last = event.number;
+      if (event.data && event.data.picture) view.told[event.data.picture] = event;
+    }
+    showWords(view, job);
+    showFiles(view, job);
+    view.over = !BUSY.includes(job.state);
+  }
+
+  window.astolfoTab.showJob = showJob;
+})();
