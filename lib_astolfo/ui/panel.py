@@ -173,16 +173,22 @@ def read(values: Sequence[Any]) -> Override:
 
 
 def _connect_fields(form: Form, refresh: Any) -> None:
-    """What does not apply is hidden: also where a WebUI's own defaults (ui-config.json) were read after the building."""
-    form.connect()
-    lists, names = ("prediction", "uncond"), list(APPLIES)
+    """What does not apply is hidden and at its default, so that a generation gets what is seen.
+
+    Asked on opening too: a WebUI reads its own defaults (ui-config.json) after the building.
+    """
+    lists, names, plain = ("prediction", "uncond"), list(APPLIES), shown(Override())
 
     def show(*values: str) -> list[Any]:
         found = dict(zip(lists, values, strict=True))
-        return [compat.change(visible=form.shown(name, found)) for name in names]
+        return [
+            compat.change(visible=True) if form.shown(name, found) else compat.change(visible=False, value=plain[name])
+            for name in names
+        ]
 
-    for event in (form.fields["enabled"].change, refresh.click):
-        compat.on(event, show, [form.fields[name] for name in lists], [form.fields[name] for name in names])
+    listed = [form.fields[name] for name in lists]
+    for event in (*(one.change for one in listed), form.fields["enabled"].change, refresh.click):
+        compat.on(event, show, listed, [form.fields[name] for name in names])
 
 
 def _connect_presets(form: Form, buttons: Mapping[str, Any]) -> None:
@@ -193,16 +199,11 @@ def _connect_presets(form: Form, buttons: Mapping[str, Any]) -> None:
 
 
 def _connect_notes(form: Form, inputs: list[Any], notes: Any, refresh: Any, check: Check | None) -> None:
-    """What would be refused is told before anything is drawn; a hidden ZTSNR is off."""
-
-    def off(prediction: str) -> Any:
-        return compat.change() if prediction in TERMINAL else compat.change(value=False)
+    """What would be refused is told before anything is drawn."""
 
     def note(*values: Any) -> str:
         return problem_of(values, check)
 
-    prediction = form.fields["prediction"]
-    compat.on(prediction.change, off, [prediction], [form.fields["ztsnr"]])
     for name in CHECKED:
         compat.on(form.fields[name].change, note, inputs, [notes])
     compat.on(refresh.click, note, inputs, [notes])
