@@ -25,7 +25,7 @@ class Astolfo(scripts.Script):
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img: bool) -> list[Any]:
-        answers = panel.Answers(EXTENSION.said, EXTENSION.remember, EXTENSION.forget)
+        answers = panel.Answers(EXTENSION.said, EXTENSION.remember, EXTENSION.forget, EXTENSION.check)
         made = panel.build(InputAccordion, "img2img" if is_img2img else "txt2img", answers)
         self.infotext_fields = made.infotext_fields
         self.paste_field_names = made.paste_field_names

@@ -11,7 +11,7 @@ from lib_astolfo.checkpoints.memory import Memory, Remembered
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.errors import AstolfoError, BadInput
 from lib_astolfo.hosts.webui.adapter import Adapter
-from lib_astolfo.hosts.webui.decision import Standing
+from lib_astolfo.hosts.webui.decision import Standing, decide
 from lib_astolfo.hosts.webui.hook import Hook
 from lib_astolfo.hosts.webui.override import Override
 from lib_astolfo.hosts.webui.said import Knowledge
@@ -63,6 +63,14 @@ class Extension:
         words += [f"CFG rescale {known.cfg_rescale:g}"] if known.cfg_rescale else []
         found = f"{', '.join(words)} ({known.source})" if words else "nothing; it is left to the WebUI"
         return f"{loaded.path.name}: {found}"
+
+    def check(self, values: Mapping[str, Any]) -> str:
+        """The panel's values are tried on the loaded checkpoint before anything is drawn. Errors: BadInput."""
+        loaded = self.adapter.loaded()
+        if loaded.path is not None:
+            own = self.adapter.own_reading(None)
+            decide(Override.from_dict(values), self.standing(), self.knowledge.of(loaded), own)
+        return ""
 
     def remember(self, values: Mapping[str, Any]) -> str:
         """Keep the panel's values for the loaded checkpoint. Errors: BadInput."""
