@@ -20,6 +20,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar
@@ -273,13 +274,16 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return "???" if field.default is dataclasses.MISSING else field.default
 
 
-def _comments(settings_type: type) -> Iterator[tuple[str, str]]:
+@cache
+def _comments(settings_type: type) -> dict[str, str]:
     try:
         source = textwrap.dedent(inspect.getsource(settings_type))
     except OSError:  # only compiled files are there
-        return
+        return {}
     lines = source.splitlines()
+    found = {}
     for node in typing.cast(ast.ClassDef, ast.parse(source).body[0]).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             rest = lines[(node.end_lineno or 1) - 1].encode()[node.end_col_offset :].decode()
-            yield node.target.id, rest.partition("#")[2].strip()
+            found[node.target.id] = rest.partition("#")[2].strip()
+    return found
