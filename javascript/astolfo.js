@@ -98,6 +98,12 @@
   /** Whether the tab is to be seen: in a WebUI it is one of many, and may not be there at all. */
   const inSight = () => one(".astolfo-strip")?.getClientRects().length > 0;
 
+  /** Where the page is open to all and the REST API is not, the page was given a key: a picture's request has it too. */
+  function showKey() {
+    const { key } = one(".astolfo-strip").dataset;
+    if (key) document.cookie = `astolfo-page=${key}; path=/; SameSite=Strict`;
+  }
+
   async function poll() {
     clearTimeout(timer);
     if (document.hidden || asking) return;
@@ -105,6 +111,7 @@
     asking = true;
     hurry = false;
     let busy = false;
+    showKey();
     try {
       const jobs = await ask("jobs?limit=20");
       busy = jobs.some((job) => BUSY.includes(job.state));

@@ -93,6 +93,6 @@ def recipe_of(values: Mapping[str, Any]) -> Recipe:
 def delete(workspace: Workspace) -> dict[str, Any]:
     """Put the loaded model's own weights back."""
     with workspace.locked():
-        if workspace.host.model is not None:
+        if workspace.recipe() is not None:
             workspace.live().restore()
         return state(workspace)

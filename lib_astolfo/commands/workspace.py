@@ -114,9 +114,15 @@ class Workspace:
         return model
 
     def live(self) -> LiveWeights:
-        """The live weights of the loaded model; call it under the lock. Errors: BadInput when none is loaded."""
+        """The live weights of the loaded model; call it under the lock.
+
+        Errors: BadInput when none is loaded, and in a host that cannot have recipes in its weights.
+        """
         from lib_astolfo.merging.live import LiveWeights
 
+        if not getattr(self.host, "live_merges", True):
+            expected = "the standalone host: recipes are not written into a WebUI's weights; merge to a file instead"
+            raise BadInput("live", f"the host {self.host.name}", expected)
         model = self.host.model
         if model is None:
             raise BadInput("model", "none is loaded", "a loaded checkpoint")
