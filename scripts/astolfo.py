@@ -1,14 +1,19 @@
 """The WebUI's entry: glue between its callbacks and ``lib_astolfo``."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from modules import paths, script_callbacks, scripts
 from modules.ui_components import InputAccordion
 
-from lib_astolfo.extension.extension import Extension
-from lib_astolfo.hosts.webui import xyz
-from lib_astolfo.ui import panel
+# "Reload UI" runs this file anew, also after an update; the package must not stay the one of before.
+for name in [name for name in sys.modules if name.partition(".")[0] == "lib_astolfo"]:
+    del sys.modules[name]
+
+from lib_astolfo.extension.extension import Extension  # noqa: E402
+from lib_astolfo.hosts.webui import xyz  # noqa: E402
+from lib_astolfo.ui import panel  # noqa: E402
 
 EXTENSION = Extension(Path(paths.data_path) / "outputs" / "astolfo", lambda: Astolfo())
 
