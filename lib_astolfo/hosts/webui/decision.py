@@ -63,13 +63,14 @@ def decide(asked: Override, standing: Standing, said: Said, own: Sampling | None
         from lib_astolfo.hosts import infokeys
 
         keys |= infokeys.of_rescale(rescale)
-    return Decision(sampling, replaces, uncond, rescale, asked.like, keys, _notes(asked))
+    return Decision(sampling, replaces, uncond, rescale, asked.like, keys, _notes(asked, sampling))
 
 
-def _notes(asked: Override) -> tuple[str, ...]:
-    if not asked.unused:
-        return ()
-    return (f"not used with these settings: {', '.join(asked.unused)}",)
+def _notes(asked: Override, sampling: Sampling) -> tuple[str, ...]:
+    unused = list(asked.unused)
+    if asked.shift != 1.0 and sampling.prediction != "rf" and "shift" not in unused:
+        unused.append("shift")
+    return (f"not used with {sampling.describe()}: {', '.join(unused)}",) if unused else ()
 
 
 def rows_for(uncond: Uncond, negatives: Sequence[str], *, only_empty: bool) -> tuple[bool, ...] | None:
