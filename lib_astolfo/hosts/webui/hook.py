@@ -29,8 +29,8 @@ AXES = "astolfo_axes"
 """Attribute of the host's processing object: what xyz axes set."""
 SWAP = "astolfo_swap"
 """Attribute of a sampler's CFG denoiser: the uncond of this pass."""
-EULER, EULER_SCHEDULE = "Euler", "SGM Uniform"
-NEEDS_LEVELS = ("Karras", "karras", "Exponential", "exponential", "Polyexponential", "polyexponential")
+EULER, FLOW_SCHEDULE = "Euler", "SGM Uniform"
+WASTEFUL = ("Karras", "karras", "Exponential", "exponential", "Polyexponential", "polyexponential")
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,10 @@ class Hook:
             p.comment(f"Astolfo: {chosen} works on the timesteps of diffusion and cannot draw rf; drawn with Euler")
         for name, hires in (("scheduler", False), ("hr_scheduler", True)):
             left = getattr(p, name, None) in (None, "", "Automatic", "automatic", "Use same scheduler")
-            if hasattr(p, name) and left and self._adapter.scheduler_of(p, hires=hires) in NEEDS_LEVELS:
-                setattr(p, name, EULER_SCHEDULE)
+            own = self._adapter.scheduler_of(p, hires=hires)
+            if hasattr(p, name) and left and own in WASTEFUL:
+                setattr(p, name, FLOW_SCHEDULE)
+                p.comment(f"Astolfo: the sampler's own schedule {own} wastes steps on rf; drawn with {FLOW_SCHEDULE}")
 
     def before_sampling(self, p: Any) -> None:
         """Before every pass of a sampler: put our reading and our uncond into this sampler object."""
