@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.errors import AstolfoError
+from lib_astolfo.errors import AstolfoError, Failed
 
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
@@ -30,6 +30,7 @@ class Served:
         self._guard = threading.Lock()
         self._host: WebuiHost | None = None
         self._workspace: Workspace | None = None
+        self._closed = False
 
     @property
     def made(self) -> Workspace | None:
@@ -38,7 +39,10 @@ class Served:
 
     @property
     def workspace(self) -> Workspace:
+        """Raises Failed after ``close``."""
         with self._guard:
+            if self._closed:
+                raise Failed("the WebUI's page was reloaded; reload it in the browser too")
             if self._workspace is None:
                 from lib_astolfo.commands.workspace import Workspace
 
@@ -79,6 +83,7 @@ class Served:
         """The scripts are about to be loaded anew: end the running job and let the jobs folder go."""
         with self._guard:
             workspace, self._workspace, self._host = self._workspace, None, None
+            self._closed = True
         if workspace is not None:
             workspace.shutdown()
 
