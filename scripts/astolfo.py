@@ -1,10 +1,9 @@
 """The WebUI's entry: glue between its callbacks and ``lib_astolfo``."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
-from modules import paths, script_callbacks, scripts
+from modules import script_callbacks, scripts
 from modules.ui_components import InputAccordion
 
 # "Reload UI" runs this file anew, also after an update; the package must not stay the one of before.
@@ -15,7 +14,7 @@ from lib_astolfo.extension.extension import Extension  # noqa: E402
 from lib_astolfo.hosts.webui import xyz  # noqa: E402
 from lib_astolfo.ui import panel  # noqa: E402
 
-EXTENSION = Extension(Path(paths.data_path) / "outputs" / "astolfo", lambda: Astolfo())
+EXTENSION = Extension(lambda: Astolfo())
 
 
 class Astolfo(scripts.Script):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lib_astolfo.checkpoints.memory import Memory, Remembered
@@ -13,6 +12,7 @@ from lib_astolfo.errors import AstolfoError, BadInput
 from lib_astolfo.hosts.webui.adapter import Adapter
 from lib_astolfo.hosts.webui.decision import Standing, decide
 from lib_astolfo.hosts.webui.hook import Hook
+from lib_astolfo.hosts.webui.host import webui_folders
 from lib_astolfo.hosts.webui.override import Override
 from lib_astolfo.hosts.webui.said import Knowledge
 
@@ -32,14 +32,13 @@ def adapter_for() -> Adapter:
 
 @dataclass
 class Extension:
-    """``outputs``: where jobs and the memory are; ``script`` gives a new object of the script with the panel."""
+    """``script`` gives a new object of the script with the panel."""
 
-    outputs: Path
     script: Callable[[], Any]
 
     def __post_init__(self) -> None:
         self.adapter = adapter_for()
-        self.memory = Memory(self.outputs / "memory.json")
+        self.memory = Memory(webui_folders().outputs / "memory.json")
         self.knowledge = Knowledge(lambda: self.memory)
         self.hook = Hook(self.adapter, self.knowledge, self.standing)
         self.served = Served(self.script)

@@ -12,11 +12,11 @@ from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.errors import BadInput
 from lib_astolfo.hosts.webui import unconds
 from lib_astolfo.hosts.webui.adapter import LoadedFile, Reading
+from lib_astolfo.hosts.webui.model import size_ids
 
 from . import samplers
 
 ZERO_TERMINAL = "Zero Terminal SNR"
-ID_COUNTS = {"aesthetic_score": 1}  # of the others (sizes and corners) there are two
 OWN_STEPS = "Automatic"
 
 
@@ -112,10 +112,7 @@ class A1111Adapter:
         """The text comes before the size ids (sgm/modules/encoders/modules.py, GeneralConditioner)."""
         from modules import shared
 
-        ids = 0
-        for embedder in shared.sd_model.conditioner.embedders:
-            if type(embedder).__name__ == "ConcatTimestepEmbedderND":
-                ids += embedder.outdim * ID_COUNTS.get(embedder.input_key, 2)
+        ids = size_ids(shared.sd_model)
         if not 0 < ids < width:
             raise BadInput("the model's size ids", f"{ids} channels", f"fewer than the vector's {width}")
         return width - ids
