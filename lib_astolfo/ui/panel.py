@@ -141,7 +141,9 @@ def _prediction_fields(form: Form) -> None:
     with gr.Row():
         _list(form, "prediction", "Prediction", "What the network's output is read as")
         form.slider("cfg_rescale", "CFG rescale", "0 is none; 0.7 is usual for ZTSNR", (0, 1, 0.05), value=0.0)
-    form.slider("shift", "Shift", "Of the rf timesteps; 1 is none, 3 is SD3's", (1, 12, 0.1), value=1.0)
+    form.slider(
+        "shift", "Shift", "Of the rf timesteps; 1 is none, 3 is SD3's, 0 the model's own", (0, 12, 0.1), value=0.0
+    )
     form.slider("mixed_weight", "Weight of v", "0 reads it as eps, 1 as v", (0, 1, 0.05), value=0.5)
     with gr.Row():
         form.add("ztsnr", gr.Checkbox, "ZTSNR: start from pure noise", value=False, min_width=200)

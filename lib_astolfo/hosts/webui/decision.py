@@ -50,8 +50,8 @@ def decide(asked: Override, standing: Standing, said: Said, own: Sampling | None
     Raises BadInput where the wishes do not fit together, or a reading is wanted and nobody knows the model's.
     """
     base = standing.sampling or said.sampling or own
-    wants = bool(asked.prediction or asked.ztsnr or asked.shift != 1.0 or standing.sampling or said.sampling)
-    if base is None and (asked.ztsnr or asked.shift != 1.0) and not asked.prediction:
+    wants = bool(asked.prediction or asked.ztsnr or asked.shift or standing.sampling or said.sampling)
+    if base is None and (asked.ztsnr or asked.shift) and not asked.prediction:
         raise BadInput("Astolfo prediction", "as the model says, which nobody knows", "eps, v, x0 or rf")
     sampling = asked.sampling(base or Sampling())
     replaces = bool(asked.like) or (wants and sampling != own)
@@ -68,7 +68,7 @@ def decide(asked: Override, standing: Standing, said: Said, own: Sampling | None
 
 def _notes(asked: Override, sampling: Sampling) -> tuple[str, ...]:
     unused = list(asked.unused)
-    if asked.shift != 1.0 and sampling.prediction != "rf" and "shift" not in unused:
+    if asked.shift not in (0.0, 1.0) and sampling.prediction != "rf" and "shift" not in unused:
         unused.append("shift")
     return (f"not used with {sampling.describe()}: {', '.join(unused)}",) if unused else ()
 

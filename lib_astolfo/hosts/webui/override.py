@@ -22,8 +22,8 @@ TRUE, FALSE = ("true", "on", "yes", "1"), ("false", "off", "no", "0", "")
 class Override:
     """The panel's values.
 
-    ``prediction``: one of ``PREDICTIONS``, "" is what the model says. ``shift``: rf only; where the model says rf it
-    replaces the model's own unless it is 1. ``ztsnr``: not with eps and rf. ``mixed_weight``: share of v in mixed.
+    ``prediction``: one of ``PREDICTIONS``, "" is what the model says. ``shift``: rf only; 0 is the model's
+    own, or 1 where nobody said one. ``ztsnr``: not with eps and rf. ``mixed_weight``: share of v in mixed.
     ``uncond``: one of ``uncond.MODES``, "" is what was decided for the checkpoint, else the host's own.
     ``only_empty``: the uncond stands only where the negative prompt is empty, elsewhere the host's.
     ``like``: whose timesteps and first noise, "" is the host's own. ``use_euler``: draw rf with Euler where the chosen
@@ -34,7 +34,7 @@ class Override:
 
     enabled: bool = False
     prediction: str = ""
-    shift: float = 1.0
+    shift: float = 0.0
     ztsnr: bool = False
     cfg_rescale: float = 0.0
     uncond: str = ""
@@ -89,7 +89,7 @@ class Override:
         """How the network is read, where the model itself says ``said``. Raises BadInput, as for eps with ZTSNR."""
         prediction = self.prediction or said.prediction
         own = said if prediction == said.prediction else Sampling(prediction)
-        shift = (own.shift if self.shift == 1.0 and not self.prediction else self.shift) if prediction == "rf" else 1.0
+        shift = self.shift or own.shift if prediction == "rf" else 1.0
         terminal = self.ztsnr or (own.zero_terminal_snr and not self.prediction)
         weight = self.mixed_weight if self.prediction == "mixed" else own.mixed_weight
         return Sampling(prediction, terminal, shift, weight)
@@ -110,7 +110,7 @@ class Override:
     def unused(self) -> tuple[str, ...]:
         """Values that were given but do nothing beside the others."""
         found = []
-        if self.shift != 1.0 and self.prediction not in ("", "rf"):
+        if self.shift not in (0.0, 1.0) and self.prediction not in ("", "rf"):
             found.append("shift")
         if self.mixed_weight != 0.5 and self.prediction != "mixed":
             found.append("mixed_weight")
@@ -126,7 +126,7 @@ class Override:
 
 
 LIMITS = {
-    "shift": (0.01, 100.0),
+    "shift": (0.0, 100.0),
     "cfg_rescale": (0.0, 1.0),
     "uncond_weight": (0.0, 1.0),
     "uncond_start": (0.0, 1.0),
@@ -197,7 +197,8 @@ def from_infotext(found: Mapping[str, str]) -> Override:
     sampling, uncond = infokeys.to_sampling(found), infokeys.to_uncond(found)
     values: dict[str, Any] = {}
     if sampling is not None:
-        values = {"prediction": sampling.prediction, "shift": sampling.shift, "ztsnr": sampling.zero_terminal_snr}
+        values = {"prediction": sampling.prediction, "ztsnr": sampling.zero_terminal_snr}
+        values["shift"] = sampling.shift if sampling.prediction == "rf" else 0.0
         values["mixed_weight"] = sampling.mixed_weight
     return Override(
         True,
