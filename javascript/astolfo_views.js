@@ -5,7 +5,7 @@
   if (!window.astolfoTab || window.astolfoTab.showJob) return;
   const { API, BUSY, ask, duration, jobPath, make, number, stateOf } = window.astolfoTab;
 
-  const HIDDEN = ["recipe", "sampling", "uncond", "cells", "optima", "files", "table", "winner", "verdict", "primary", "name", "stopped", "summary"];
+  const HIDDEN = ["recipe", "sampling", "uncond", "cells", "optima", "files", "table", "winner", "verdict", "primary", "name", "stopped", "summary", "reports"];
   const WORDS = { merged: "keys merged", copied: "not merged", left_out: "left out", non_finite: "not finite", bytes: "size", seconds: "time" };
   const isPicture = (name) => /\.(png|jpe?g|webp)$/i.test(name);
   const address = (job, name) => `${API}${jobPath(job)}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
@@ -23,7 +23,37 @@
     if (verdict) head.push(make("p", { class: "astolfo-headline" }, verdict.headline));
     view.head.replaceChildren(...head);
     const found = verdict ? verdict.sentences.map(({ level, text }) => make("li", { "data-level": level }, text)) : [];
-    view.words.replaceChildren(...(found.length ? [make("ul", { class: "astolfo-verdict" }, ...found)] : []), ...resultTable(job.result || {}));
+    const reports = ((job.result || {}).reports || []).map(showReport);
+    view.words.replaceChildren(...(found.length ? [make("ul", { class: "astolfo-verdict" }, ...found)] : []), ...resultTable(job.result || {}), ...reports);
+  }
+
+  // ---- what the doctor found in checkpoints ----
+
+  const sentences = (level, texts) => texts.map((text) => make("li", { "data-level": level }, text));
+
+  function table(headings, rows) {
+    if (!rows.length) return null;
+    const lines = rows.map((row) => make("tr", {}, ...row.map((value) => make("td", {}, value))));
+    return make("table", {}, make("thead", {}, make("tr", {}, ...headings.map((word) => make("th", {}, word)))), make("tbody", {}, ...lines));
+  }
+
+  function showReport(report) {
+    const { prediction: said, uncond, markers, hosts, values } = report, place = make("section", { class: "astolfo-report" }, make("h4", {}, report.name));
+    if (report.layout) {
+      const dtypes = Object.entries(report.dtypes).map(([name, count]) => `${count} ${name}`).join(", ");
+      const words = [report.layout, plain(report.size, "bytes"), dtypes, report.short_hash];
+      place.append(make("p", { class: "astolfo-about" }, words.filter(Boolean).join(" · ")));
+    }
+    if (report.problem) place.append(make("p", { class: "astolfo-error" }, report.problem));
+    if (!said) return place;
+    place.append(make("p", { class: "astolfo-headline" }, `Prediction ${said.words} (${said.source})${uncond ? `, uncond ${uncond.mode}` : ""}`));
+    const reads = hosts.map((host) => [host.host, `${host.prediction || "does not load"}${host.zero_terminal_snr ? " ZTSNR" : ""}`, host.because]);
+    const strays = Object.entries(markers.stray).map(([key, why]) => `Marker key ${key}: ${why}`);
+    const broken = values ? ["nan", "infinite"].filter((kind) => values[kind].length).map((kind) => `${kind} values in ${values[kind].join(", ")}`) : [];
+    const list = [...sentences("caution", [...broken, ...strays]), ...sentences("found", report.advice), ...sentences("note", report.notes)];
+    const tables = [table(["Source", "Says"], said.says.map((one) => [one.source, one.says])), table(["By itself", "Reads it as", "Because"], reads)];
+    place.append(...[make("ul", { class: "astolfo-verdict" }, ...list), ...tables].filter(Boolean));
+    return place;
   }
 
   /** A result's plain values as a table; mappings of counts and lists in one row each, long lists folded away. */

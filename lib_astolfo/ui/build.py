@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from . import compat, html, lab, merge, script, search
+from . import compat, html, lab, merge, models, script, search
 from .server import style
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ def build(workspace: Workspace) -> gr.Blocks:
                     merge.build(workspace)
                 with gr.TabItem("Search", elem_id="astolfo_tab_search"):
                     fill_search = search.build(workspace)
+                with gr.TabItem("Models", elem_id="astolfo_tab_models"):
+                    fill_models = models.build(workspace)
         fill_search(page)
+        fill_models(page)
         compat.on(page.load, None, js=script.LOADER)
     return page
 
@@ -37,8 +40,12 @@ def inside(workspace: Workspace, key: str = "") -> gr.Blocks:
     """
     with gr.Blocks(analytics_enabled=False) as page, gr.Column(elem_id="astolfo_page", elem_classes=["astolfo"]):
         gr.HTML(strip(key), elem_id="astolfo_strip")
-        with gr.Tabs(elem_id="astolfo_tabs"), gr.TabItem("Merge", elem_id="astolfo_tab_merge"):
-            merge.build(workspace)
+        with gr.Tabs(elem_id="astolfo_tabs"):
+            with gr.TabItem("Merge", elem_id="astolfo_tab_merge"):
+                merge.build(workspace)
+            with gr.TabItem("Models", elem_id="astolfo_tab_models"):
+                fill_models = models.build(workspace)
+        fill_models(page)
     return page
 
 

@@ -77,6 +77,14 @@ def figures(items: Sequence[str], *, first: bool = False) -> str:
     return f'<div class="astolfo-pictures"{asked}>{"".join(items)}</div>'
 
 
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> str:
+    """A table with a line of headings; on a phone it scrolls by itself."""
+    head = "".join(f"<th>{text(word)}</th>" for word in headings)
+    body = "".join("<tr>" + "".join(f"<td>{text(value)}</td>" for value in row) + "</tr>" for row in rows)
+    above = f"<caption>{text(title)}</caption>" if title else ""
+    return f'<div class="astolfo-table"><table>{above}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
 def size(count: int) -> str:
     """Bytes for people, as ``6.94 GB``."""
     value = float(count)
