@@ -20,6 +20,7 @@ from .conditioning import Conditioning
 from .plain import from_plain
 
 MODES: tuple[str, ...] = ("host", "zero", "null", "comma", "text", "average")
+TEXTS: dict[str, str] = {"null": "", "average": "", "comma": ","}
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def resolve(uncond: Uncond, *, host: Conditioning, encode: Callable[[str], Condi
         return host
     if uncond.mode == "zero":
         return zero(host)
-    text = {"null": "", "average": "", "comma": ","}.get(uncond.mode, uncond.text)
+    text = TEXTS.get(uncond.mode, uncond.text)
     encoded = _with_ids(encode(text).expand(len(host)), host)
     if uncond.mode == "average":
         return average(encoded, zero(encoded), uncond.weight)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from lib_astolfo.diffusion.conditioning import Conditioning
 from lib_astolfo.diffusion.sampling import Sampling
-from lib_astolfo.errors import BadInput
-from lib_astolfo.hosts.webui import unconds
-from lib_astolfo.hosts.webui.adapter import LoadedFile, Reading
-from lib_astolfo.hosts.webui.model import size_ids
+from lib_astolfo.hosts.webui.adapter import Reading
+from lib_astolfo.hosts.webui.common import ON_TIMESTEPS, CommonAdapter
 
 from . import samplers
 
@@ -20,18 +16,8 @@ ZERO_TERMINAL = "Zero Terminal SNR"
 OWN_STEPS = "Automatic"
 
 
-class A1111Adapter:
+class A1111Adapter(CommonAdapter):
     """See ``hosts.webui.adapter.Adapter``."""
-
-    def loaded(self) -> LoadedFile:
-        """``model_data.sd_model`` loads nothing, ``shared.sd_model`` would (modules/shared_items.py)."""
-        from modules import sd_models
-
-        model = sd_models.model_data.sd_model
-        info = getattr(model, "sd_checkpoint_info", None)
-        if info is None:
-            return LoadedFile(None, "", None)
-        return LoadedFile(Path(info.filename), info.shorthash or "", (id(model), info.filename, info.shorthash))
 
     def own_reading(self, p: Any) -> Sampling | None:
         """``parameterization`` from the yaml, the schedule from an option; LCM reads everything as eps."""
@@ -66,10 +52,11 @@ class A1111Adapter:
 
         return hasattr(shared.sd_model, "create_denoiser")
 
-    def whole_timesteps(self, sampler_name: str) -> bool:
+    def no_flow(self, sampler_name: str) -> str:
         from modules import sd_samplers_timesteps
 
-        return any(data.name == sampler_name for data in sd_samplers_timesteps.samplers_data_timesteps)
+        found = any(data.name == sampler_name for data in sd_samplers_timesteps.samplers_data_timesteps)
+        return ON_TIMESTEPS if found else ""
 
     def scheduler_of(self, p: Any, *, hires: bool) -> str:
         from modules import sd_samplers
@@ -87,13 +74,8 @@ class A1111Adapter:
         else:
             samplers.install_sigmas(p, reading)
 
-    def encode(self, text: str) -> Conditioning:
-        from modules import devices, prompt_parser, shared
-
-        texts = prompt_parser.SdConditioning([text], width=1024, height=1024)  # the size ids are the host's later
-        with devices.autocast(), torch.no_grad():
-            encoded = shared.sd_model.get_learned_conditioning(texts)
-        return unconds.read(encoded, self.pooled)
+    def failed(self, p: Any) -> None:
+        """Nothing: what is ours here goes with the sampler."""
 
     def seen(self, params: Any) -> None:
         """Cond and uncond stand behind each other here; the last rows are the pictures, each once."""
@@ -108,23 +90,10 @@ class A1111Adapter:
         share = alphas[params.sigma.long().clamp(0, len(alphas) - 1)]
         return ((1.0 - share) / share) ** 0.5
 
-    def pooled(self, width: int) -> int:
-        """The text comes before the size ids (sgm/modules/encoders/modules.py, GeneralConditioner)."""
-        from modules import shared
-
-        ids = size_ids(shared.sd_model)
-        if not 0 < ids < width:
-            raise BadInput("the model's size ids", f"{ids} channels", f"fewer than the vector's {width}")
-        return width - ids
-
     def pads(self) -> bool:
         from modules import shared
 
         return bool(shared.opts.pad_cond_uncond and not shared.opts.pad_cond_uncond_v0)
-
-    def batch_negatives(self, p: Any) -> list[str]:
-        texts = getattr(p, "hr_negative_prompts", None) if getattr(p, "is_hr_pass", False) else p.negative_prompts
-        return list(texts or p.negative_prompts or [])
 
 
 def _distilled(p: Any) -> bool:

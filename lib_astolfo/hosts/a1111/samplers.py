@@ -15,10 +15,10 @@ from torch import Tensor
 from lib_astolfo.diffusion.guidance import cfg_rescale, rescale_x0
 from lib_astolfo.diffusion.prediction import convert
 from lib_astolfo.diffusion.schedule import alphas_cumprod
+from lib_astolfo.hosts.webui import starts
 from lib_astolfo.hosts.webui.adapter import Reading
 from lib_astolfo.hosts.webui.denoisers import SigmaDenoiser, TimestepDenoiser
 
-STEPS = 1000
 STEP = "astolfo_step"
 """Attribute of a sampler's CFG denoiser: x and sigma (or timestep) of this step, for CFG rescale."""
 
@@ -36,7 +36,7 @@ def install_sigmas(p: Any, reading: Reading) -> None:
     _again_after_refiner(p, reading, _sigma_denoiser)
     if reading.replaces:
         _use(p, _sigma_denoiser(reading))
-        _first_noise(p, reading)
+        starts.first_noise(p, reading)
     if reading.cfg_rescale:
         row, phi = reading.denoiser.row, reading.cfg_rescale
 
@@ -56,6 +56,8 @@ def _sigma_denoiser(reading: Reading) -> SigmaDenoiser:
 
 def install_timesteps(p: Any, reading: Reading) -> None:
     """DDIM, DDIM CFG++, PLMS, UniPC (modules/sd_samplers_timesteps.py)."""
+    from modules import devices
+
     guided, sampling = p.sampler.model_wrap_cfg, reading.denoiser.sampling
     alphas = guided.alphas
     if reading.replaces:
@@ -66,7 +68,7 @@ def install_timesteps(p: Any, reading: Reading) -> None:
         guided.alphas = alphas
         _with_alphas(p, alphas)
         if sampling.zero_terminal_snr:
-            _trailing(p)
+            starts.trailing(p, devices.device)
     if reading.cfg_rescale:
         _after_guidance(guided, _noise_rescale(guided, alphas, reading.cfg_rescale))
 
@@ -132,24 +134,6 @@ def _noise_rescale(guided: Any, alphas: Tensor, phi: float) -> Callable[[Tensor,
     return rescaled
 
 
-def _first_noise(p: Any, reading: Reading) -> None:
-    """ComfyUI and diffusers start diffusion's noisiest level at √(1 + σ²) instead of σ; A1111 with its option too."""
-    from modules import shared
-
-    levels = reading.denoiser.levels
-    if reading.like not in ("comfy", "diffusers") or levels.flow or shared.opts.sgm_noise_multiplier:
-        return
-    original = p.sampler.sample
-
-    def sample(job: Any, x: Tensor, *args: Any, **kw: Any) -> Tensor:
-        steps = kw.get("steps") or job.steps
-        sigma = float(p.sampler.get_sigmas(job, steps)[0])
-        whole = abs(sigma - float(levels.sigma_max)) < 1e-4 * sigma
-        return original(job, x * ((1.0 + sigma**2) ** 0.5 / sigma) if whole else x, *args, **kw)
-
-    p.sampler.sample = sample
-
-
 def _with_alphas(p: Any, alphas: Tensor) -> None:
     """Samplers on timesteps read the schedule from the model itself: it has ours while they run, and not longer."""
     for name in ("sample", "sample_img2img"):
@@ -169,22 +153,3 @@ def _within(original: Callable[..., Tensor], alphas: Tensor) -> Callable[..., Te
             model.alphas_cumprod = own
 
     return run
-
-
-def _trailing(p: Any) -> None:
-    """Steps that begin at the last timestep, which is pure noise; A1111's begin before it (:82-90).
-
-    Lin et al. 2023, arXiv:2305.08891, section 3.3.
-    """
-    from modules import devices
-
-    original = p.sampler.get_timesteps
-
-    def get_timesteps(job: Any, steps: int) -> Tensor:
-        count = len(original(job, steps))
-        if count < 2:
-            return original(job, steps)
-        places = torch.arange(count, dtype=torch.float64) * (STEPS / (count - 1))
-        return (places.round().long() - 1).clamp(1, STEPS - 1).to(devices.device)
-
-    p.sampler.get_timesteps = get_timesteps

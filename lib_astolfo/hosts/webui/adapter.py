@@ -63,14 +63,17 @@ class Adapter(Protocol):
     def stale(self, p: Any) -> bool:
         """Whether something left over from another extension changes how the host reads the model."""
 
-    def whole_timesteps(self, sampler_name: str) -> bool:
-        """Whether a sampler works on the 1000 timesteps of diffusion (DDIM, PLMS, UniPC), which flow has not."""
+    def no_flow(self, sampler_name: str) -> str:
+        """Why a sampler cannot draw rf, as "works on the timesteps of diffusion" (DDIM, PLMS, UniPC); "" if it can."""
 
     def scheduler_of(self, p: Any, *, hires: bool) -> str:
         """The name of the schedule a pass will use, the sampler's own where it was left to it."""
 
     def install(self, p: Any, reading: Reading) -> None:
         """Put it into ``p.sampler``, and nowhere else: what outlives the pass is as before."""
+
+    def failed(self, p: Any) -> None:
+        """An error of ours stops this pass: put back what the host puts back behind a sampler that returns."""
 
     def encode(self, text: str) -> Conditioning:
         """A positive prompt, one row: "" is null. Call it where the host itself could encode."""

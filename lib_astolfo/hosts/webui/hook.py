@@ -80,13 +80,14 @@ class Hook:
     def _make_flow_possible(self, p: Any, asked: Override) -> None:
         """Samplers on the timesteps of diffusion cannot do flow; schedules made for small noise levels waste it."""
         for name in ("sampler_name", "hr_sampler_name"):
-            chosen = getattr(p, name, None)
-            if not chosen or not self._adapter.whole_timesteps(chosen):
+            chosen = str(getattr(p, name, None) or "")
+            reason = self._adapter.no_flow(chosen)
+            if not reason:
                 continue
             if not asked.use_euler:
-                raise BadInput("sampler", f"{chosen} with prediction rf", _flow_expected(chosen))
+                raise _no_flow(chosen, reason)
             setattr(p, name, EULER)
-            p.comment(f"Astolfo: {chosen} works on the timesteps of diffusion and cannot draw rf; drawn with Euler")
+            p.comment(f"Astolfo: {chosen} {reason} and cannot draw rf; drawn with Euler")
         for name, hires in (("scheduler", False), ("hr_scheduler", True)):
             left = getattr(p, name, None) in (None, "", "Automatic", "automatic", "Use same scheduler")
             own = self._adapter.scheduler_of(p, hires=hires)
@@ -109,13 +110,14 @@ class Hook:
                 return
             self._install(p, job.asked)
         except Exception as error:
-            stop(p, error)
+            self._stop(p, error)
 
     def _install(self, p: Any, asked: Override) -> None:
         adapter, decision = self._adapter, self._decide(p, asked)
         name = p.sampler.config.name if p.sampler.config is not None else ""
-        if decision.flow and adapter.whole_timesteps(name):
-            raise BadInput("sampler", f"{name} with prediction rf", _flow_expected(name))
+        reason = adapter.no_flow(name) if decision.flow else ""
+        if reason:
+            raise _no_flow(name, reason)
         denoiser = self._denoiser(decision)
         negatives = adapter.batch_negatives(p)
         p.extra_generation_params.update(decision.keys)
@@ -126,7 +128,9 @@ class Hook:
         if decision.replaces:
             _watch_schedule(p, denoiser)
         rows = rows_for(decision.uncond, negatives, only_empty=asked.only_empty)
-        object.__setattr__(p.sampler.model_wrap_cfg, SWAP, self._swap(decision, denoiser, rows))
+        swap = self._swap(decision, denoiser, rows)
+        swap.prepare()
+        object.__setattr__(p.sampler.model_wrap_cfg, SWAP, swap)
 
     def _denoiser(self, decision: Decision) -> Denoiser:
         return Denoiser(_unused, decision.sampling, like=decision.like or self._adapter.own_like())
@@ -134,6 +138,7 @@ class Hook:
     def _reading(self, p: Any, asked: Override, decision: Decision, denoiser: Denoiser) -> Reading:
         def again() -> Reading:
             now = self._decide(p, asked)
+            getattr(p.sampler.model_wrap_cfg, SWAP).prepare()
             return self._reading(p, asked, now, self._denoiser(now))
 
         return Reading(denoiser, decision.replaces, again, decision.cfg_rescale, decision.like)
@@ -150,6 +155,16 @@ class Hook:
             sigma_start=math.inf if uncond.start <= 0.0 else denoiser.percent_to_sigma(uncond.start),
             sigma_end=0.0 if uncond.end >= 1.0 else denoiser.percent_to_sigma(uncond.end),
         )
+
+    def _stop(self, p: Any, error: Exception) -> None:
+        """This sampler raises ``error`` when it is called, so that the host stops and shows it."""
+
+        def refuse(*args: Any, **kw: Any) -> NoReturn:
+            self._adapter.failed(p)
+            raise _shown(error)
+
+        p.sampler.sample = refuse
+        p.sampler.sample_img2img = refuse
 
     def cfg_denoiser(self, params: Any) -> None:
         """At every step: swap the uncond."""
@@ -173,8 +188,9 @@ def _forget(p: Any) -> None:
             p.extra_generation_params.pop(key, None)
 
 
-def _flow_expected(name: str) -> str:
-    return f"a sampler on noise levels, as Euler or DPM++ 2M; or allow Euler in place of {name}"
+def _no_flow(name: str, reason: str) -> BadInput:
+    expected = f"a sampler on noise levels, as Euler or DPM++ 2M; or allow Euler in place of {name}"
+    return BadInput("sampler", f"{name} with prediction rf, which {reason}", expected)
 
 
 def _unused(*args: Any, **kw: Any) -> NoReturn:
@@ -188,16 +204,6 @@ def _shown(error: Exception) -> Exception:
     shown = Failed(f"Astolfo could not prepare this picture: {type(error).__name__}: {error}")
     shown.__cause__ = error
     return shown
-
-
-def stop(p: Any, error: Exception) -> None:
-    """This sampler raises ``error`` when it is called, so that the host stops and shows it."""
-
-    def refuse(*args: Any, **kw: Any) -> NoReturn:
-        raise _shown(error)
-
-    p.sampler.sample = refuse
-    p.sampler.sample_img2img = refuse
 
 
 def _watch_schedule(p: Any, denoiser: Denoiser) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lib_astolfo.diffusion.conditioning import Conditioning
-from lib_astolfo.diffusion.uncond import Uncond, resolve
+from lib_astolfo.diffusion.uncond import TEXTS, Uncond, resolve
 
 Encode = Callable[[str], Conditioning]
 
@@ -79,6 +79,17 @@ class Swap:
             return write(value, self._chosen(host, cond_tokens))
         chosen = fitted(self._chosen(host, host.tokens), host.tokens, self._encode)
         return write(value, _by_row(rows, chosen, host))
+
+    def prepare(self) -> None:
+        """Encode what will be needed by the model that is loaded now, where that cannot take memory from the sampler.
+
+        Within a step, reForge would move the network out of the way of the text encoders on a small card.
+        """
+        if self.uncond.mode in ("host", "zero"):
+            return
+        texts = [TEXTS.get(self.uncond.mode, self.uncond.text), *([""] if self.pads else ())]
+        for text in texts:
+            self._encode(text)
 
     def _chosen(self, host: Conditioning, tokens: int) -> Conditioning:
         """Zero has as many tokens as the prompt, so that nothing is filled in beside it."""
