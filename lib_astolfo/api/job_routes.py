@@ -31,6 +31,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "pictures": 8,
         "steps": 8,
     },
+    "doctor": {"model": "digits-v.safetensors", "markers": ["v_pred", "ztsnr"], "output": "digits-v-marked"},
+    "probe": {"models": ["digits-eps.safetensors", "digits-v.safetensors"], "count": 32},
     "demo": {},
 }
 ASKS = {

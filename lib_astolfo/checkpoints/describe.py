@@ -7,6 +7,7 @@ from typing import Any
 
 from lib_astolfo.checkpoints.blocks import OTHER, block_of
 from lib_astolfo.checkpoints.dtypes import CODES
+from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.checkpoints.prediction import identify, layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 
@@ -20,6 +21,17 @@ def describe(file: CheckpointFile) -> dict[str, Any]:
     """
     layout = layout_of(file)
     identified = identify(file, layout)
+    return {
+        **header(file, layout),
+        "sampling": identified.sampling.to_dict(),
+        "uncond": None if identified.uncond is None else identified.uncond.to_dict(),
+        "source": identified.source,
+        "notes": list(identified.notes),
+    }
+
+
+def header(file: CheckpointFile, layout: Layout) -> dict[str, Any]:
+    """The part of ``describe`` that the header alone tells."""
     blocks = Counter(block_of(name, layout) for name in file.tensors)
     return {
         "path": str(file.path),
@@ -32,10 +44,6 @@ def describe(file: CheckpointFile) -> dict[str, Any]:
         "has_vae": layout.has_vae,
         "blocks": dict(blocks),
         "dtypes": dict(Counter(CODES[info.dtype] for info in file.tensors.values())),
-        "sampling": identified.sampling.to_dict(),
-        "uncond": None if identified.uncond is None else identified.uncond.to_dict(),
-        "source": identified.source,
-        "notes": list(identified.notes),
         "metadata": sorted(file.metadata),
         "unknown": sorted(name for name in file.tensors if block_of(name, layout) == OTHER),
     }

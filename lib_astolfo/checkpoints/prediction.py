@@ -13,7 +13,7 @@ The first that names a prediction counts; what disagrees with it is told in ``no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lib_astolfo.checkpoints import metadata, sidecar
@@ -50,7 +50,7 @@ class Identified:
 
 
 @dataclass(frozen=True)
-class _Claim:
+class Claim:
     """What one source says; None where it says nothing. ``sampling`` is a whole statement, else there are parts."""
 
     source: str
@@ -58,6 +58,15 @@ class _Claim:
     zero_terminal_snr: bool | None = None
     sampling: Sampling | None = None
     uncond: Uncond | None = None
+
+    def describe(self) -> str:
+        """In words, as ``v ZTSNR, uncond null``; "" for nothing."""
+        words = [self.sampling.describe()] if self.sampling is not None else []
+        if self.sampling is None and self.prediction is not None:
+            words = [self.prediction]
+        if self.sampling is None and self.zero_terminal_snr:
+            words = [" ".join([*words, "ZTSNR"])]
+        return ", ".join([*words, f"uncond {self.uncond.describe()}"] if self.uncond is not None else words)
 
 
 def identify(file: CheckpointFile, layout: Layout | None = None) -> Identified:
@@ -67,8 +76,8 @@ def identify(file: CheckpointFile, layout: Layout | None = None) -> Identified:
     """
     if layout is None:
         layout = layout_of(file)
-    notes: list[str] = []
-    claims = [*_claims(file, layout, notes), _by_layout(file, layout)]
+    claims, found = claims_of(file, layout)
+    notes = list(found)
     said = next(claim for claim in claims if claim.prediction is not None)
     notes.extend(
         f"{said.source} says {said.prediction}, {claim.source} says {claim.prediction}: the first counts"
@@ -86,12 +95,18 @@ def identify(file: CheckpointFile, layout: Layout | None = None) -> Identified:
     return Identified(sampling, uncond, said.source, tuple(notes))
 
 
+def claims_of(file: CheckpointFile, layout: Layout) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
+    """What each source says, in order of trust, the layout last; and what is odd about them. Errors as ``identify``."""
+    notes: list[str] = []
+    return (*_claims(file, layout, notes), _by_layout(file, layout)), tuple(notes)
+
+
 def layout_of(file: CheckpointFile) -> Layout:
     """The layout of an open file; BadInput if it is no whole checkpoint."""
     return detect({name: info.shape for name, info in file.tensors.items()}, str(file.path))
 
 
-def _claims(file: CheckpointFile, layout: Layout, notes: list[str]) -> Iterator[_Claim]:
+def _claims(file: CheckpointFile, layout: Layout, notes: list[str]) -> Iterator[Claim]:
     beside = sidecar.read(file.path)
     if beside is not None:
         notes.extend(beside.notes)
@@ -99,28 +114,28 @@ def _claims(file: CheckpointFile, layout: Layout, notes: list[str]) -> Iterator[
     yield _by_markers(file, layout, notes)
     if beside is not None:
         if beside.family is None or beside.family == layout.family:
-            yield _Claim("sidecar", beside.prediction)
+            yield Claim("sidecar", beside.prediction)
         else:
             notes.append(f"{beside.path.name} describes {beside.family}, the file is {layout.describe()}: not used")
     yield from _by_metadata(file, notes)
 
 
-def _whole(source: str, sampling: Sampling | None, uncond: Uncond | None) -> _Claim:
+def _whole(source: str, sampling: Sampling | None, uncond: Uncond | None) -> Claim:
     if sampling is None:
-        return _Claim(source, uncond=uncond)
-    return _Claim(source, sampling.prediction, sampling.zero_terminal_snr, sampling, uncond)
+        return Claim(source, uncond=uncond)
+    return Claim(source, sampling.prediction, sampling.zero_terminal_snr, sampling, uncond)
 
 
-def _by_markers(file: CheckpointFile, layout: Layout, notes: list[str]) -> _Claim:
+def _by_markers(file: CheckpointFile, layout: Layout, notes: list[str]) -> Claim:
     found = [name for name in MARKERS if name in file.tensors]
     if any(name.startswith("edm_") for name in found):
         notes.append("the weights are marked for EDM noise levels, which cannot be sampled here")
     if "v_pred" in found and layout.family != "sdxl":
         notes.append(f"the key v_pred is known for SDXL only; this is {layout.describe()}")
-    return _Claim("marker keys", "v" if "v_pred" in found else None, True if "ztsnr" in found else None)
+    return Claim("marker keys", "v" if "v_pred" in found else None, True if "ztsnr" in found else None)
 
 
-def _by_metadata(file: CheckpointFile, notes: list[str]) -> Iterator[_Claim]:
+def _by_metadata(file: CheckpointFile, notes: list[str]) -> Iterator[Claim]:
     try:
         yield _whole("metadata astolfo", metadata.read_sampling(file.metadata), metadata.read_uncond(file.metadata))
     except BadInput as error:
@@ -130,18 +145,18 @@ def _by_metadata(file: CheckpointFile, notes: list[str]) -> Iterator[_Claim]:
     if word and prediction is None:
         notes.append(f"the metadata's prediction_type {word[:40]!r} is unknown")
     kohya = file.metadata.get("ss_zero_terminal_snr", "").lower() == "true"
-    yield _Claim("metadata modelspec", prediction, True if kohya else None)
+    yield Claim("metadata modelspec", prediction, True if kohya else None)
 
 
-def _by_layout(file: CheckpointFile, layout: Layout) -> _Claim:
+def _by_layout(file: CheckpointFile, layout: Layout) -> Claim:
     """SD2 is v where one norm's bias spreads widely, inpainting never (ComfyUI, comfy/supported_models.py, SD20)."""
     if layout.family == "sd2" and layout.kind == "base" and _SD2_NORM in file.tensors:
         spread = float(file.tensor(_SD2_NORM).double().std(unbiased=False))
-        return _Claim("layout", "v" if spread > 0.09 else "eps")
-    return _Claim("layout", "eps")
+        return Claim("layout", "v" if spread > 0.09 else "eps")
+    return Claim("layout", "eps")
 
 
-def _terminal(prediction: str, claims: list[_Claim], notes: list[str]) -> bool:
+def _terminal(prediction: str, claims: Sequence[Claim], notes: list[str]) -> bool:
     """Whether the schedule ends in pure noise: the first source that says so, as far as the prediction allows it."""
     said = next((claim for claim in claims if claim.zero_terminal_snr is not None), None)
     if said is None or not said.zero_terminal_snr:

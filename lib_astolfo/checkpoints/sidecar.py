@@ -182,6 +182,16 @@ def belongs(sidecar: Sidecar, layout: Layout) -> bool:
     return context == layout.context_dim and network.get("in_channels", layout.in_channels) == layout.in_channels
 
 
+def effective(sidecar: Sidecar, layout: Layout) -> tuple[str, str | None]:
+    """The one key that tells A1111 the prediction type of this layout, and eps or v as it says; None for neither."""
+    if not layout.is_xl:
+        value = _at(sidecar.content, "model", "params", "parameterization")
+        return "parameterization", value if value in ("eps", "v") else None
+    scaling = _at(sidecar.content, "model", "params", "denoiser_config", "params", "scaling_config", "target")
+    name = scaling.rsplit(".", 1)[-1] if isinstance(scaling, str) else ""
+    return "scaling_config.target", {"VScaling": "v", "EpsScaling": "eps"}.get(name)
+
+
 def _existing(path: Path, layout: Layout) -> dict[str, Any] | None:
     """The yaml that is there, if it is a usable one for this layout; it is not changed."""
     try:
