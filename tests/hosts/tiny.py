@@ -98,15 +98,19 @@ def write_architecture(root: Path, name: str) -> Path:
     return folder
 
 
+def original_shapes(folder: Path, *, in_channels: int = 4) -> dict[str, tuple[int, ...]]:
+    """Original name -> shape of the tensors of a checkpoint of an architecture folder, but for ids of positions."""
+    description = architectures.read(folder)
+    shapes = parameter_shapes(build(description, in_channels=in_channels))
+    return {name: _original_shape(name, wanted, shapes) for name, wanted in targets(description, shapes).items()}
+
+
 def random_weights(folder: Path, *, seed: int = 0, in_channels: int = 4) -> dict[str, torch.Tensor]:
     """Random float32 tensors under original names for an architecture folder."""
     description = architectures.read(folder)
-    shapes = parameter_shapes(build(description, in_channels=in_channels))
     generator = torch.Generator().manual_seed(seed)
-    tensors: dict[str, torch.Tensor] = {}
-    for name, wanted in targets(description, shapes).items():
-        shape = _original_shape(name, wanted, shapes)
-        tensors[name] = _random(name, shape, generator)
+    shapes = original_shapes(folder, in_channels=in_channels)
+    tensors = {name: random_values(name, shape, generator) for name, shape in shapes.items()}
     if description.family in architectures.CLIP_L:
         tensors[architectures.CLIP_L[description.family] + POSITIONS] = torch.arange(77)[None]
     if description.family == "sd2":
@@ -126,7 +130,8 @@ def _original_shape(name: str, wanted: tuple[Target, ...], shapes: dict[str, tor
     return shape[::-1] if wanted[0].transposed else shape
 
 
-def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+def random_values(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Biases near 0, scales of norms near 1, matrices of unit gain."""
     noise = torch.randn(shape, generator=generator)
     if len(shape) < 2:
         return noise * 0.05 + (1.0 if name.endswith("weight") else 0.0)

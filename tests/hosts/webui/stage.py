@@ -1,0 +1,105 @@
+"""The one WebUI that runs: a test asks for a way of starting, and what ran before is stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.hosts.webui import settings, tiny_a1111, tiny_reforge
+from tests.hosts.webui.calls import Client, Drawn, Refused
+from tests.hosts.webui.webui import Program, Start, WebUI
+
+MAKERS = {"a1111": tiny_a1111.make, "reforge": tiny_reforge.make}
+COMPLETE = "checkpoints are complete"
+#: Setting these would load the checkpoint once more.
+CHECKPOINT = ("sd_model_checkpoint", "sd_checkpoint_hash")
+
+
+class Host:
+    """A running WebUI and the requests to it."""
+
+    def __init__(self, webui: WebUI) -> None:
+        self.webui = webui
+        self.client = Client(webui.url, webui.start.auth)
+        self.loaded = ""
+
+    @property
+    def kind(self) -> str:
+        return self.webui.program.kind
+
+    def draw(self, checkpoint: str, **values: Any) -> Drawn:
+        """A txt2img request, or img2img if ``values`` have init_images, with a checkpoint of the suite."""
+        self.load(checkpoint)
+        return self.client.txt2img(**values)
+
+    def load(self, checkpoint: str) -> None:
+        """Load a checkpoint of the suite."""
+        if self.loaded != checkpoint:
+            self.client.load(checkpoint)
+            self.loaded = checkpoint
+
+
+class Stage:
+    """Starts on demand, at most one at a time, all on one data folder (its cache of hashes is worth keeping)."""
+
+    def __init__(self, program: Program, folder: Path) -> None:
+        """``folder``: for everything; checkpoints that an earlier session left there are used again."""
+        self.program = program
+        self.data, self.models, self.extra = folder / "data", folder / "models", folder / "extra"
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.data.mkdir()
+        if not (folder / COMPLETE).is_file():
+            for path in (self.models, self.extra):
+                shutil.rmtree(path, ignore_errors=True)
+                path.mkdir()
+            MAKERS[program.kind](self.models, self.extra)
+            (folder / COMPLETE).touch()
+        self.host: Host | None = None
+        self._references: dict[str, Drawn] | None = None
+
+    def at(self, start: Start) -> Host:
+        """The WebUI as ``start`` says; another one is stopped first."""
+        if self.host is not None and self.host.webui.start == start and self.host.webui.process is not None:
+            return self.host
+        self.stop()
+        webui = WebUI(self.program, self.data, self.models, self.extra, start)
+        webui.launch()
+        self.host = Host(webui)
+        self._complete_options(self.host.client)
+        return self.host
+
+    def restart(self) -> Host:
+        """The same WebUI, started anew."""
+        assert self.host is not None
+        start = self.host.webui.start
+        self.stop()
+        return self.at(start)
+
+    def stop(self) -> None:
+        if self.host is not None:
+            self.host.client.close()
+            self.host.webui.stop()
+            self.host = None
+
+    def _complete_options(self, client: Client) -> None:
+        """Have every option written to config.json: override_settings of one that is not there would stay for good.
+
+        A1111 modules/processing.py:823, reForge modules/processing.py:902.
+        """
+        saved = json.loads((self.data / "config.json").read_text("utf-8"))
+        missing = {name: value for name, value in client.options().items() if name not in saved}
+        named = {name: value for name, value in missing.items() if value is not None and name not in CHECKPOINT}
+        if named:
+            client.set_options(**named)
+
+    def references(self) -> dict[str, Drawn]:
+        """What a WebUI without the extension draws for each of ``settings.SETTINGS``."""
+        if self._references is None:
+            host = self.at(Start(extension=False))
+            self._references = settings.draw_all(host)
+        return self._references
+
+
+__all__ = ["Host", "Refused", "Stage"]
