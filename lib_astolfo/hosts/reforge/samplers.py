@@ -166,11 +166,10 @@ def _rescaling(reading: Reading) -> Callable[..., tuple[Any, ...]]:
         sigma, x = args["sigma"], args["input"]
         return rescale_x0(args["denoised"], args["cond_denoised"], x, sigma, rescale=phi, row=row)
 
-    def modify(
-        model: Any, x: Any, sigma: Any, uncond: Any, cond: Any, scale: Any, options: dict[str, Any], seed: Any
-    ) -> tuple[Any, ...]:
-        options = {**options, POST_CFG: [rescaled, *options.get(POST_CFG, ())]}
-        return model, x, sigma, uncond, cond, scale, options, seed
+    def modify(*call: Any) -> tuple[Any, ...]:
+        """(model, x, sigma, uncond, cond, scale, options, seed), as they are given back."""
+        *before, options, seed = call
+        return *before, {**options, POST_CFG: [rescaled, *options.get(POST_CFG, ())]}, seed
 
     return modify
 
