@@ -23,8 +23,9 @@
     if (verdict) head.push(make("p", { class: "astolfo-headline" }, verdict.headline));
     view.head.replaceChildren(...head);
     const found = verdict ? verdict.sentences.map(({ level, text }) => make("li", { "data-level": level }, text)) : [];
-    const reports = ((job.result || {}).reports || []).map(showReport);
-    view.words.replaceChildren(...(found.length ? [make("ul", { class: "astolfo-verdict" }, ...found)] : []), ...resultTable(job.result || {}), ...reports);
+    const made = job.result || {}, list = found.length ? [make("ul", { class: "astolfo-verdict" }, ...found)] : [];
+    const rest = job.kind === "probe" && made.models ? showProbe(made) : [...resultTable(made), ...(made.reports || []).map(showReport)];
+    view.words.replaceChildren(...list, ...rest);
   }
 
   // ---- what the doctor found in checkpoints ----
@@ -35,6 +36,20 @@
     if (!rows.length) return null;
     const lines = rows.map((row) => make("tr", {}, ...row.map((value) => make("td", {}, value))));
     return make("table", {}, make("thead", {}, make("tr", {}, ...headings.map((word) => make("th", {}, word)))), make("tbody", {}, ...lines));
+  }
+
+  /** The table of all probed models, which is markdown, and what was found about each of them. */
+  function showProbe({ table: markdown, models, pictures }) {
+    const cells = (line) => line.split(/(?<!\\)\|/).slice(1, -1).map((cell) => cell.trim().replaceAll("\\|", "|"));
+    const [headings, , ...rows] = markdown.split("\n").filter(Boolean).map(cells);
+    const sections = models.map((model) => {
+      const { terminal, uncond } = model, place = make("section", { class: "astolfo-report" }, make("h4", {}, `${model.name} ${model.merge}`.trim()));
+      const said = [model.verdict, uncond && `${uncond.words} (read as ${uncond.read_as})`, uncond && uncond.advice];
+      const notes = [terminal && terminal.words, ...model.notes, ...pictures.notes];
+      place.append(make("ul", { class: "astolfo-verdict" }, ...sentences("caution", [model.disagreement].filter(Boolean)), ...sentences("found", said.filter(Boolean)), ...sentences("note", notes.filter(Boolean))));
+      return place;
+    });
+    return [make("div", { class: "astolfo-table" }, table(headings, rows)), ...sections];
   }
 
   function showReport(report) {

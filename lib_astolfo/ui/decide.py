@@ -65,12 +65,16 @@ def fields(workspace: Workspace, chosen: Any) -> Place:
     for button, act in zip(buttons, acts, strict=True):
         compat.on(
             button.click,
-            form.guarded(lambda values, act=act: [*act(workspace, values), table(workspace)], 3),
+            form.guarded(_acting(workspace, act), 3),
             form.inputs,
             [report, overwrite, known, errors],
             quiet=False,
         )
     return Place(known, lambda: table(workspace))
+
+
+def _acting(workspace: Workspace, act: Callable[[Workspace, Mapping[str, Any]], list[Any]]) -> Callable[..., list[Any]]:
+    return lambda values: [*act(workspace, values), table(workspace)]
 
 
 def _prediction_fields(form: Form) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from . import choices, compat, decide, html, markers, script
+from lib_astolfo.errors import BadInput
+
+from . import choices, compat, decide, html, markers, script, search
 from .form import Form
 
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
+    from lib_astolfo.jobs import Job
 
+KINDS = ("probe", "doctor")
+WORDS = {"probe": "probe", "doctor": "examination"}
 NOTHING = "Curves, figures and advice appear here: press Probe to measure, Examine to read what the files say."
 
 
@@ -22,23 +28,51 @@ def build(workspace: Workspace) -> Any:
     with gr.Row(elem_classes=["astolfo-sides"]):
         with gr.Column(scale=4, min_width=300):
             chosen = _list(form, workspace)
-            examine = gr.Button("Examine", elem_id=form.element("examine"))
+            with gr.Row():
+                start = gr.Button("Probe", variant="primary", min_width=120, elem_id=form.element("probe"))
+                examine = gr.Button("Examine", min_width=120, elem_id=form.element("examine"))
             errors = form.errors_line()
+            _probe_fields(form)
             with gr.Accordion("Decide: yaml and memory", open=False, elem_id="astolfo_decide_panel"):
                 place = decide.fields(workspace, chosen)
             with gr.Accordion("Marker keys", open=False, elem_id="astolfo_markers_panel"):
                 markers.fields(workspace, chosen)
         with gr.Column(scale=9, min_width=320):
+            past = compat.make(
+                gr.Dropdown, label="Results", info="The newest is on top", choices=[], elem_id=form.element("past")
+            )
             shown = gr.HTML(html.note(NOTHING, "placeholder"), elem_id=form.element("result"))
-    started = compat.on(
-        examine.click, form.guarded(lambda values: [doctor(workspace, values)], 1), form.inputs, [shown, errors]
-    )
-    compat.on(started.then, None, js=script.WAKE)
+    outputs = [past, shown]
+    for button, act in ((start, probe), (examine, doctor)):
+        run = form.guarded(_starting(workspace, act), len(outputs))
+        compat.on(compat.on(button.click, run, form.inputs, [*outputs, errors]).then, None, js=script.WAKE)
+    compat.on(compat.on(past.change, _view, [past], [shown]).then, None, js=script.WAKE)
 
     def fill(page: gr.Blocks) -> None:
-        compat.on(page.load, place.fill, [], [place.known])
+        compat.on(page.load, lambda: [*latest(workspace), place.fill()], [], [*outputs, place.known])
 
     return fill
+
+
+def _starting(workspace: Workspace, act: Callable[[Workspace, Mapping[str, Any]], str]) -> Callable[..., list[Any]]:
+    return lambda values: latest(workspace, act(workspace, values))
+
+
+def _probe_fields(form: Form) -> None:
+    with gr.Accordion("Pictures and noise levels", open=False, elem_id=form.element("pictures_panel")):
+        words = "Pictures the model should know, .txt captions beside; in the outputs or models folders; empty: digits"
+        form.text("pictures", "Folder of pictures", words)
+        with gr.Row():
+            form.whole("count", "Pictures", "2 to 2000", 64)
+            form.whole("seed", "Seed", "Of the noise", 0)
+        with gr.Row():
+            form.whole("width", "Width", "Pixels; 0: the model's own", 0)
+            form.whole("height", "Height", "Pixels; 0: the model's own", 0)
+        form.text("sigmas", "Noise levels of the prediction", "Sigmas, with commas", value="0.3, 1, 3, 10")
+        form.add("uncond", gr.Checkbox, "Zero against null too", "Half again as long", value=True)
+        levels = "0.1, 0.3, 1, 2, 3, 5, 10, 14.6"
+        form.text("uncond_sigmas", "Noise levels of the uncond", "Sigmas, with commas", value=levels)
+        form.text("sampling", "Read the unconds as", "As v ztsnr or rf; empty: as found")
 
 
 def _list(form: Form, workspace: Workspace) -> Any:
@@ -58,7 +92,48 @@ def _about(workspace: Workspace, names: list[str] | None) -> str:
     return "".join(choices.describe(workspace, name) for name in names or [])
 
 
+def probe(workspace: Workspace, values: Mapping[str, Any]) -> str:
+    """Queue the measurement; returns the job's id. Errors: BadInput naming the field."""
+    return workspace.submit("probe", settings_of(values)).id
+
+
 def doctor(workspace: Workspace, values: Mapping[str, Any]) -> str:
-    """Queue the examination; returns the place of its report. Errors: BadInput naming the field."""
-    job = workspace.submit("doctor", {"models": decide.chosen_of(values)})
-    return html.job_view(job.id, "doctor", "Reading…")
+    """Queue the examination; returns the job's id. Errors: BadInput naming the field."""
+    return workspace.submit("doctor", {"models": decide.chosen_of(values)}).id
+
+
+def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the command ``probe`` from the panel's values. Errors: BadInput."""
+    same = ("pictures", "count", "seed", "width", "height", "uncond")
+    return {
+        **{name: values[name] for name in same if values[name] is not None},
+        "models": decide.chosen_of(values),
+        "sampling": values["sampling"] or "",
+        **{name: _numbers(name, values[name]) for name in ("sigmas", "uncond_sigmas")},
+    }
+
+
+def _numbers(name: str, text: str | None) -> list[float]:
+    try:
+        return [float(part) for part in (text or "").replace(";", ",").split(",") if part.strip()]
+    except ValueError as error:
+        raise BadInput(name, repr(text), "numbers above 0, with commas") from error
+
+
+def label(job: Job) -> str:
+    """A job's line in the list of results; it ends with the job's id."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
+    names = [str(name).rsplit("/", 1)[-1].removesuffix(".safetensors") for name in job.settings.get("models") or []]
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"{when} · {WORDS[job.kind]} · {', '.join(names[:2]) or 'what is loaded'}{more} · {job.id}"
+
+
+def latest(workspace: Workspace, wanted: str = "") -> list[Any]:
+    """The list of results, newest first, and the place of the wanted one, or of the newest."""
+    lines = [label(job) for job in workspace.jobs.list() if job.kind in KINDS]
+    line = next((line for line in lines if search.job_id(line) == wanted), lines[0] if lines else None)
+    return [compat.change(choices=lines, value=line), _view(line)]
+
+
+def _view(line: str | None) -> str:
+    return html.job_view(search.job_id(line), "probe", "Waiting…") if line else html.note(NOTHING, "placeholder")
