@@ -29,6 +29,8 @@ AXES = "astolfo_axes"
 """Attribute of the host's processing object: what xyz axes set."""
 SWAP = "astolfo_swap"
 """Attribute of a sampler's CFG denoiser: the uncond of this pass."""
+SAME = (None, "", "Use same scheduler")
+"""Values of ``hr_scheduler`` by which the first pass's schedule counts."""
 EULER, FLOW_SCHEDULE = "Euler", "SGM Uniform"
 WASTEFUL = ("Karras", "karras", "Exponential", "exponential", "Polyexponential", "polyexponential")
 
@@ -88,10 +90,12 @@ class Hook:
                 raise _no_flow(chosen, reason)
             setattr(p, name, EULER)
             p.comment(f"Astolfo: {chosen} {reason} and cannot draw rf; drawn with Euler")
+        first = getattr(p, "scheduler", None)
         for name, hires in (("scheduler", False), ("hr_scheduler", True)):
-            left = getattr(p, name, None) in (None, "", "Automatic", "automatic", "Use same scheduler")
-            own = self._adapter.scheduler_of(p, hires=hires)
-            if hasattr(p, name) and left and own in WASTEFUL:
+            chosen = getattr(p, name, None)
+            left = (first if hires and chosen in SAME else chosen) in (*SAME, "Automatic", "automatic")
+            own = self._adapter.scheduler_of(p, hires=hires) if left else ""
+            if hasattr(p, name) and own in WASTEFUL:
                 setattr(p, name, FLOW_SCHEDULE)
                 p.comment(f"Astolfo: the sampler's own schedule {own} wastes steps on rf; drawn with {FLOW_SCHEDULE}")
 

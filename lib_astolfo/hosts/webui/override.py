@@ -140,8 +140,10 @@ NAMES = tuple(field.name for field in fields(Override))
 def _truth(name: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
-    if value in (0, 1) or (isinstance(value, str) and value.strip().lower() in TRUE + FALSE):
-        return str(value).strip().lower() in TRUE
+    if isinstance(value, (int, float)) and value in (0, 1):
+        return value == 1
+    if isinstance(value, str) and value.strip().lower() in TRUE + FALSE:
+        return value.strip().lower() in TRUE
     raise BadInput(f"Astolfo {name}", repr(value), "true or false")
 
 
@@ -192,7 +194,7 @@ def infotext(override: Override, *, sampling: Sampling | None, uncond: Uncond) -
 
 def from_infotext(found: Mapping[str, str]) -> Override:
     """The panel's values that make a picture with these keys again; disabled without any. Raises BadInput."""
-    if not any(key in found for key in infokeys.KEYS):
+    if not any(key in found for key in infokeys.KEYS if key != infokeys.MERGE):
         return Override()
     sampling, uncond = infokeys.to_sampling(found), infokeys.to_uncond(found)
     values: dict[str, Any] = {}

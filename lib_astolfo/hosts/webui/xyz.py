@@ -11,6 +11,7 @@ from lib_astolfo.diffusion.sampling import PREDICTIONS
 from lib_astolfo.diffusion.uncond import MODES
 from lib_astolfo.errors import BadInput
 
+from .hook import AXES as JOB_AXES
 from .hook import axes
 from .override import Override
 
@@ -38,7 +39,7 @@ AXES = (
     Axis("CFG rescale", "cfg_rescale", float),
 )
 IMPLIED = {"uncond_weight": {"uncond": "average"}, "mixed_weight": {"prediction": "mixed"}}
-"""What a value alone would not do anything without."""
+"""What a value alone would not do anything without, unless another axis says otherwise."""
 
 
 def find_plot(scripts_data: Iterable[Any]) -> ModuleType | None:
@@ -65,7 +66,9 @@ def _option(plot: ModuleType, axis: Axis) -> Any:
 
 def _apply(axis: Axis) -> Callable[[Any, Any, Any], None]:
     def apply(p: Any, value: Any, values: Any) -> None:
-        axes(p, {**IMPLIED.get(axis.name, {}), axis.name: value})
+        set_already = getattr(p, JOB_AXES, {})
+        implied = {name: word for name, word in IMPLIED.get(axis.name, {}).items() if name not in set_already}
+        axes(p, {**implied, axis.name: value})
 
     return apply
 
