@@ -5,6 +5,7 @@ Importing this module makes ``k_diffusion.sampling`` importable (see ``kdiffusio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -88,7 +89,7 @@ class Denoiser:
 
     def sigma_to_t(self, sigma: Tensor, quantize: bool | None = None) -> Tensor:
         """Fractional place in the table, 0 to 999, as k-diffusion's schedules use it (the timestep, but for rf)."""
-        place = self.levels.place(self.to_level(sigma))
+        place = self.levels.place(self._table_level(sigma))
         return place.round().long() if quantize else place
 
     def t_to_sigma(self, t: Tensor) -> Tensor:
@@ -115,13 +116,31 @@ class Denoiser:
         """
         if self.native:
             return level
-        below = self.levels.sigmas[-2].double()
+        below, low, high = self._top()
         exact = level.cpu().double()
-        low = below / (1.0 - below)
         share = ((exact - below) / (1.0 - below)).clamp(0.0, 1.0)
-        top = low * (max(FLOW_SIGMA_MAX, 2.0 * float(low)) / low) ** share
+        top = low * (high / low) ** share
         plain = exact / (1.0 - exact).clamp(min=1e-12)
         return torch.where(exact > below, top, plain).float().to(level.device)
+
+    def _table_level(self, sigma: Tensor) -> Tensor:
+        """The opposite of ``from_level``, so that a schedule that starts at ``sigma_max`` does so to the last digit.
+
+        It differs from ``to_level`` above rf's last level but one only.
+        """
+        if self.native:
+            return sigma
+        below, low, high = self._top()
+        exact = sigma.cpu().double()
+        share = ((exact.clamp(min=low) / low).log() / math.log(high / low)).clamp(max=1.0)
+        level = torch.where(exact > low, below + (1.0 - below) * share, exact / (1.0 + exact))
+        return level.float().to(sigma.device)
+
+    def _top(self) -> tuple[float, float, float]:
+        """rf's last level but one, what that is in exploding coordinates, and ``sigma_max``."""
+        below = float(self.levels.sigmas[-2])
+        low = below / (1.0 - below)
+        return below, low, max(FLOW_SIGMA_MAX, 2.0 * low)
 
     def to_level(self, sigma: Tensor) -> Tensor:
         """The noise level of the process at ``sigma``: for rf σ/(1+σ)."""
