@@ -203,7 +203,7 @@ class Memory:
                 if known is not None and known[0] == stamp:
                     return known[1]
                 data = stream.read(MAX_BYTES + 1)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return _Content()
         except OSError as error:
             raise BadInput(self.path, f"a file that cannot be read ({error.strerror})", _EXPECTED) from error

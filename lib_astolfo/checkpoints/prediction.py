@@ -13,7 +13,7 @@ The first that names a prediction counts; what disagrees with it is told in ``no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lib_astolfo.checkpoints import metadata, sidecar
@@ -33,8 +33,20 @@ MARKERS: dict[str, str] = {
     "edm_std": "EDM (Playground 2.5)",
 }
 
-#: Names of the sources in ``Identified.source``, in order of trust.
-SOURCES = ("sidecar astolfo entry", "marker keys", "sidecar", "metadata astolfo", "metadata modelspec", "layout")
+#: Names of the sources in ``Identified.source``, in order of trust; ``memory`` (see ``memory``) is for those to ask who
+#: know the file's hash.
+SOURCES = (
+    "memory",
+    "sidecar astolfo entry",
+    "marker keys",
+    "sidecar",
+    "metadata astolfo",
+    "metadata modelspec",
+    "layout",
+)
+
+#: Gives what a checkpoint predicts, as ``identify`` or with a user's decisions above it.
+Say = Callable[[CheckpointFile], "Identified"]
 
 _SD2_NORM = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
 

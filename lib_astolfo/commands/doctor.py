@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib_astolfo.errors import BadInput
 
+from . import memory
 from .outputs import checkpoint_target
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _report(name: str, path: Path, settings: DoctorSettings, workspace: Workspac
     from lib_astolfo.checkpoints import doctor, values
     from lib_astolfo.checkpoints.reader import CheckpointFile
 
-    known, remembered = _remembered(path, workspace)
+    known, remembered = memory.of_path(workspace, path)
     head = {"name": name, "short_hash": known, "values": None}
     try:
         with CheckpointFile.open(path) as file:
@@ -124,19 +125,12 @@ def _report(name: str, path: Path, settings: DoctorSettings, workspace: Workspac
         return {**head, "problem": str(error)}
 
 
-def _remembered(path: Path, workspace: Workspace) -> tuple[str | None, Remembered | None]:
-    """The hash of a file if it is known, and what is remembered for it."""
-    known = workspace.memory.hash_of(path)
-    known = known or next((e.short_hash for e in workspace.host.checkpoints() if e.path == path), None)
-    return known, workspace.memory.get(known) if known is not None else None
-
-
 def _check_changes(path: Path, settings: DoctorSettings, workspace: Workspace) -> None:
     from lib_astolfo.checkpoints import markers
     from lib_astolfo.checkpoints.reader import CheckpointFile
 
     with CheckpointFile.open(path) as file:
-        markers.check(file, *_changes(file, settings, _remembered(path, workspace)[1]))
+        markers.check(file, *_changes(file, settings, memory.of_path(workspace, path)[1]))
 
 
 def write(path: Path, settings: DoctorSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
@@ -146,7 +140,7 @@ def write(path: Path, settings: DoctorSettings, workspace: Workspace, task: Task
     from lib_astolfo.checkpoints.reader import CheckpointFile
 
     target = _target(settings, path, workspace)
-    remembered = _remembered(path, workspace)[1]
+    remembered = memory.of_path(workspace, path)[1]
     with CheckpointFile.open(path) as file:
         add, remove = _changes(file, settings, remembered)
     markers.rewrite(path, target, add, remove, overwrite=settings.overwrite, progress=task.progress)

@@ -154,7 +154,6 @@ def _path(slot: str, name: str, workspace: Workspace) -> Path:
 
 def natural_sampling(settings: StudySettings, workspace: Workspace) -> Any:
     """How a merge of these models is read by the rules of merging."""
-    from lib_astolfo.checkpoints.prediction import identify
     from lib_astolfo.checkpoints.reader import CheckpointFile
     from lib_astolfo.merging.engine import open_files
     from lib_astolfo.merging.policy import choose_sampling
@@ -162,10 +161,10 @@ def natural_sampling(settings: StudySettings, workspace: Workspace) -> Any:
 
     if len(settings.models) < 2:
         with CheckpointFile.open(workspace.resolve(next(iter(settings.models.values())))) as file:
-            return identify(file).sampling
+            return workspace.said(file).sampling
     recipe = Recipe(settings.method, dict(settings.models), ratio=1.0, options=dict(settings.options))
     with open_files(recipe, workspace.resolve) as files:
-        return choose_sampling(recipe, files).sampling
+        return choose_sampling(recipe, files, workspace.said).sampling
 
 
 def scores(workspace: Workspace, models: Mapping[str, str]) -> dict[str, Score]:

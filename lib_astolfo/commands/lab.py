@@ -142,8 +142,8 @@ def _base_sampling(workspace: Workspace) -> Sampling | None:
 
 
 def _stamps(workspace: Workspace, request: LabRequest) -> tuple[object, ...]:
-    """What changes when a file or its yaml does."""
-    found: list[object] = []
+    """What changes when a file, its yaml or what is remembered does."""
+    found: list[object] = [tuple(workspace.memory.all().items())]
     for name in (request.a, request.b, request.c):
         path = workspace.resolve(name) if name else None
         for each in (path, path.with_suffix(".yaml")) if path is not None else ():

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lib_astolfo.checkpoints.memory import Remembered
+    from lib_astolfo.checkpoints.prediction import Identified
+    from lib_astolfo.checkpoints.reader import CheckpointFile
     from lib_astolfo.hosts.base import CheckpointEntry
 
     from .workspace import Workspace
@@ -93,6 +95,21 @@ def find(workspace: Workspace, name_or_hash: str) -> tuple[str, Path | None]:
 def hash_of(workspace: Workspace, entry: CheckpointEntry) -> str | None:
     """The hash of a listed checkpoint if it is known; the file is not read for it."""
     return entry.short_hash or workspace.memory.hash_of(entry.path)
+
+
+def said(workspace: Workspace, file: CheckpointFile) -> Identified:
+    """What a checkpoint predicts: as remembered, if its hash is known without reading it, else as it says itself."""
+    from lib_astolfo.checkpoints.doctor import said_of
+
+    return said_of(file, of_path(workspace, file.path)[1] if workspace.memory.all() else None)
+
+
+def of_path(workspace: Workspace, path: Path) -> tuple[str | None, Remembered | None]:
+    """The hash of a file if it is known without reading it, and what is remembered for it."""
+    known = workspace.memory.hash_of(path)
+    if known is None:
+        known = next((e.short_hash for e in workspace.host.checkpoints() if e.path == path), None)
+    return known, workspace.memory.get(known) if known is not None else None
 
 
 def of_loaded(workspace: Workspace, *, drawing: bool = False) -> Remembered | None:

@@ -102,6 +102,7 @@ def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: 
         progress=task.progress,
         metadata=build(uncond=uncond) if uncond is not None else None,
         overwrite=settings.overwrite,
+        say=workspace.said,
     )
     result = {"output": str(target), "name": _name(target, workspace), "recipe": recipe.to_dict()}
     if settings.sidecar:

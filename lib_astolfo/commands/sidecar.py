@@ -20,15 +20,15 @@ class SidecarSettings:
     """What to write beside which checkpoint."""
 
     model: str = ""  # the checkpoint
-    sampling: Any = None  # `v ztsnr`, `rf shift 3`, or a mapping; empty: as the file itself says
-    uncond: Any = ""  # `null`, `average 0.7`, or a mapping; empty: as the file itself says, or nothing
+    sampling: Any = None  # `v ztsnr`, `rf shift 3`, or a mapping; empty: as remembered, or as the file says
+    uncond: Any = ""  # `null`, `average 0.7`, or a mapping; empty: as remembered, as the file says, or nothing
     overwrite: bool = False  # an existing yaml may be replaced
 
 
 def run(settings: SidecarSettings, workspace: Workspace, task: Task | None = None) -> dict[str, Any]:
     """Write it; its path and what it says. Errors: BadInput, also when another yaml is there."""
     from lib_astolfo.checkpoints import sidecar
-    from lib_astolfo.checkpoints.prediction import identify, layout_of
+    from lib_astolfo.checkpoints.prediction import layout_of
     from lib_astolfo.checkpoints.reader import CheckpointFile
 
     if not settings.model:
@@ -36,7 +36,7 @@ def run(settings: SidecarSettings, workspace: Workspace, task: Task | None = Non
     wanted, uncond = readings.read_sampling(settings.sampling), readings.read_uncond(settings.uncond)
     path = workspace.resolve(settings.model)
     with CheckpointFile.open(path) as file:
-        layout, said = layout_of(file), identify(file)
+        layout, said = layout_of(file), workspace.said(file)
     sampling, uncond = wanted or said.sampling, uncond or said.uncond
     written = sidecar.write(path, sampling, layout, uncond, overwrite=settings.overwrite)
     return {

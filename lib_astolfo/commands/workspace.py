@@ -15,6 +15,8 @@ from .registry import COMMANDS, Command
 
 if TYPE_CHECKING:
     from lib_astolfo.checkpoints.memory import Memory
+    from lib_astolfo.checkpoints.prediction import Identified
+    from lib_astolfo.checkpoints.reader import CheckpointFile
     from lib_astolfo.diffusion.sampling import Sampling
     from lib_astolfo.diffusion.uncond import Uncond
     from lib_astolfo.hosts.base import Host, LoadedModel, Picture
@@ -128,8 +130,14 @@ class Workspace:
             raise BadInput("model", "none is loaded", "a loaded checkpoint")
         if self._live is None or self._live[0] is not model:
             self._live = None  # not two models' copies at once
-            self._live = (model, LiveWeights(model, self.resolve))
+            self._live = (model, LiveWeights(model, self.resolve, say=self.said))
         return self._live[1]
+
+    def said(self, file: CheckpointFile) -> Identified:
+        """What a checkpoint predicts: as remembered for its hash where that is known, else as it says itself."""
+        from . import memory
+
+        return memory.said(self, file)
 
     def recipe(self) -> Recipe | None:
         """What is written into the loaded model's weights at this moment; may be called without the lock."""

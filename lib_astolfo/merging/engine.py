@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from lib_astolfo.checkpoints.prediction import Say, identify
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.merging import header, plan, runs
@@ -35,6 +36,7 @@ def merge(
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = False,
     hashes: bool = False,
+    say: Say = identify,
 ) -> Report:
     """Merge to a safetensors file that appears under its name only when it is complete and flushed.
 
@@ -46,6 +48,7 @@ def merge(
         progress: called with bytes done and bytes in all; may block, may raise ``Stopped``.
         metadata: further header entries; they win over A's.
         overwrite: whether a file of that name may be replaced.
+        say: what a model predicts; the header says it of the result.
         hashes: write the sha256 of every input into the recipe in the header (reads every input once more).
 
     Raises:
@@ -58,7 +61,7 @@ def merge(
     with open_files(recipe, resolve) as files:
         check_output(output, files)
         check_hashes(recipe, files, progress)
-        planned = plan.build(recipe, files)
+        planned = plan.build(recipe, files, say)
         entries = {**header.entries(planned, hashes=hashes, progress=progress), **(metadata or {})}
         tensors = [(task.name, task.dtype, task.shape) for task in planned.tasks]
         with FlushingWriter(output, tensors, entries, overwrite=overwrite) as writer:

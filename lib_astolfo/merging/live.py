@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lib_astolfo.checkpoints.prediction import layout_of
+from lib_astolfo.checkpoints.prediction import Say, identify, layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import AstolfoError, BadInput
 from lib_astolfo.merging import engine, formula, plan
@@ -51,14 +51,18 @@ class LiveWeights:
     Two calls never run at once. Whoever draws pictures or trains meanwhile must hold the host's lock.
     """
 
-    def __init__(self, model: Model, resolve: engine.Resolve, *, threads: int | None = None) -> None:
-        """``threads``: 1 or more, 4 or as many as there are cores if not given; the bits do not depend on it."""
+    def __init__(
+        self, model: Model, resolve: engine.Resolve, *, threads: int | None = None, say: Say = identify
+    ) -> None:
+        """``threads``: 1 or more, 4 or as many as there are cores if not given; the bits do not depend on it.
+        ``say``: what a model predicts."""
         threads = min(4, os.cpu_count() or 1) if threads is None else threads
         if threads < 1:
             raise BadInput("threads", threads, "1 or more")
         self._model = model
         self._resolve = resolve
         self._threads = threads
+        self._say = say
         self._family = layout_of(model.source).family
         self._lock = threading.RLock()
         self._current: Recipe | None = None
@@ -91,7 +95,7 @@ class LiveWeights:
             started = time.perf_counter()
             files = engine.open_more(recipe, self._resolve, self._opened())
             engine.check_hashes(recipe, files, progress)
-            planned = plan.build(recipe, files)
+            planned = plan.build(recipe, files, self._say)
             targets = self._model.weights()
             tasks = _fitting(planned, targets, self._family)
             self._remember(targets)

@@ -21,7 +21,7 @@ import torch
 
 from lib_astolfo.checkpoints.blocks import BLOCKS, OTHER, VAE_BLOCK, block_of
 from lib_astolfo.checkpoints.layout import Layout
-from lib_astolfo.checkpoints.prediction import MARKERS, layout_of
+from lib_astolfo.checkpoints.prediction import MARKERS, Say, identify, layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.uncond import Uncond
@@ -88,12 +88,13 @@ class Plan:
         return sum(not task.reason for task in self.tasks)
 
 
-def build(recipe: Recipe, files: Mapping[str, CheckpointFile]) -> Plan:
+def build(recipe: Recipe, files: Mapping[str, CheckpointFile], say: Say = identify) -> Plan:
     """Plan a recipe over open files.
 
     Args:
         recipe: checked by itself already.
         files: checkpoint name to open file, for every name in ``recipe.files()``.
+        say: what a model predicts.
 
     Raises:
         BadInput: layouts that do not fit, blocks that the layout does not have, shapes that differ, a clash of
@@ -103,7 +104,7 @@ def build(recipe: Recipe, files: Mapping[str, CheckpointFile]) -> Plan:
     any_layout = recipe.options.get("layout", "same") == "any"
     policy.check_layouts(layouts, any_layout)
     layout = layouts[first_file(recipe)]
-    choice = policy.choose_sampling(recipe, files, layouts)
+    choice = policy.choose_sampling(recipe, files, say)
     planner = _Planner(files, layout, any_layout)
     names = dict.fromkeys(name for file in files.values() for name in file.tensors)
     tasks, left_out = [], {}

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lib_astolfo.checkpoints.layout import Layout
-from lib_astolfo.checkpoints.prediction import MARKERS, identify
+from lib_astolfo.checkpoints.markers import misfits
+from lib_astolfo.checkpoints.prediction import MARKERS, Say, identify, layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.diffusion.sampling import PREDICTIONS, Sampling
 from lib_astolfo.diffusion.uncond import Uncond
@@ -60,15 +61,13 @@ def layout_notes(layouts: Mapping[str, Layout]) -> list[str]:
     return ["models of different kinds: " + ", ".join(f"{name} is {kind}" for name, kind in kinds.items())]
 
 
-def choose_sampling(
-    recipe: Recipe, files: Mapping[str, CheckpointFile], layouts: Mapping[str, Layout] | None = None
-) -> Choice:
-    """Decide how the result of a recipe is sampled; the rules are in this module's text.
+def choose_sampling(recipe: Recipe, files: Mapping[str, CheckpointFile], say: Say = identify) -> Choice:
+    """Decide how the result of a recipe is sampled; the rules are in this module's text. ``say``: what a model says.
 
     Raises:
         BadInput: the models clash and no rule decides.
     """
-    choices = {slot: _of_model(recipe.models[slot], files, layouts or {}) for slot in slots_in_order(recipe)}
+    choices = {slot: _of_model(recipe.models[slot], files, say) for slot in slots_in_order(recipe)}
     clash = len({choice.sampling for choice in choices.values()}) > 1
     wanted = recipe.options.get("prediction", "auto")
     notes = tuple(dict.fromkeys(note for choice in choices.values() for note in choice.notes))
@@ -86,11 +85,14 @@ def choose_sampling(
     return Choice(chosen.sampling, chosen.uncond, chosen.source, notes)
 
 
-def _of_model(model: str | Recipe, files: Mapping[str, CheckpointFile], layouts: Mapping[str, Layout]) -> Choice:
+def _of_model(model: str | Recipe, files: Mapping[str, CheckpointFile], say: Say) -> Choice:
     if isinstance(model, Recipe):
-        return choose_sampling(model, files, layouts)
-    found = identify(files[model], layouts.get(model))
-    return Choice(found.sampling, found.uncond, files[model])
+        return choose_sampling(model, files, say)
+    file = files[model]
+    found = say(file)
+    own = say is identify or identify(file).sampling == found.sampling
+    marked = own or not misfits(file.tensors, found.sampling, layout_of(file))  # else they would say another thing
+    return Choice(found.sampling, found.uncond, file if marked else None)
 
 
 def _by_hand(wanted: object, choices: Mapping[str, Choice]) -> Choice:

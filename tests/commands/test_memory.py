@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 
+from lib_astolfo.checkpoints.prediction import identify
 from lib_astolfo.checkpoints.reader import CheckpointFile
-from lib_astolfo.commands import lab, memory, readings, settings, tables
+from lib_astolfo.commands import bake, grid, lab, memory, readings, settings, sidecar, tables
 from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.errors import BadInput
 from lib_astolfo.hosts.standalone import StandaloneHost
+
+
+class Told:
+    """A job's end of the line."""
+
+    def progress(self, done: int, total: int, text: str = "") -> None:
+        pass
+
+    def event(self, text: str, **data: Any) -> None:
+        pass
 
 
 def draw(workspace: Workspace, **values: Any) -> Any:
@@ -122,3 +133,62 @@ def test_a_damaged_memory_is_told(workspace: Workspace) -> None:
     for attempt in (tables.checkpoints, readings.sampling_state, readings.uncond_state, draw, memory.listing):
         with pytest.raises(BadInput, match=r"memory\.json"):
             attempt(workspace)
+
+
+RECIPE: dict[str, Any] = {"method": "weighted_sum", "models": {"a": "base", "b": "trained"}, "ratio": 0.5}
+
+
+def test_merges_follow_what_is_remembered(workspace: Workspace, models: Path) -> None:
+    (models / "trained.yaml").unlink()
+    memory.remember(workspace, "trained", "rf shift 3", "null")
+    pictures = lab.draw(
+        workspace, settings.from_dict(lab.LabRequest, {"a": "base", "b": "trained", "steps": 2, "show": ["merge"]})
+    )
+    assert pictures["merge"].request.sampling == Sampling("rf", shift=3.0)
+    memory.remember(workspace, "trained", "v ztsnr", "null")
+    again = lab.draw(
+        workspace, settings.from_dict(lab.LabRequest, {"a": "base", "b": "trained", "steps": 2, "show": ["merge"]})
+    )
+    assert again["merge"].request.sampling == Sampling("v", True)
+
+
+def test_a_baked_file_and_its_yaml_say_what_was_remembered(workspace: Workspace, models: Path) -> None:
+    (models / "trained.yaml").unlink()
+    memory.remember(workspace, "trained", "rf shift 3", "null")
+    given = settings.from_dict(bake.BakeSettings, {"recipe": RECIPE, "output": "baked"})
+    bake.run(given, workspace, Told())  # type: ignore[arg-type]
+    with CheckpointFile.open(models / "baked.safetensors") as file:
+        found = identify(file)
+    assert (found.sampling, found.source) == (Sampling("rf", shift=3.0), "sidecar astolfo entry")
+    (models / "baked.yaml").unlink()
+    with CheckpointFile.open(models / "baked.safetensors") as file:
+        assert identify(file).source == "metadata astolfo"
+        assert identify(file).sampling == Sampling("rf", shift=3.0)
+
+
+def test_markers_that_memory_contradicts_are_not_carried_into_a_merge(workspace: Workspace, models: Path) -> None:
+    from lib_astolfo.checkpoints.markers import parse, rewrite
+
+    (models / "trained.yaml").unlink()
+    rewrite(models / "trained.safetensors", models / "trained.safetensors", parse(["v_pred"]), overwrite=True)
+    for sampling, carried in (("v", True), ("rf", False)):
+        memory.remember(workspace, "trained", sampling)
+        given = settings.from_dict(bake.BakeSettings, {"recipe": RECIPE, "output": sampling, "sidecar": False})
+        bake.run(given, workspace, Told())  # type: ignore[arg-type]
+        with CheckpointFile.open(models / f"{sampling}.safetensors") as file:
+            assert ("v_pred" in file.tensors) is carried
+
+
+def test_the_yaml_says_what_is_remembered(workspace: Workspace, models: Path) -> None:
+    memory.remember(workspace, "base", "rf shift 3", "null")
+    sidecar.run(sidecar.SidecarSettings(model="base"), workspace)
+    with CheckpointFile.open(models / "base.safetensors") as file:
+        found = identify(file)
+    assert (found.sampling, found.uncond) == (Sampling("rf", shift=3.0), Uncond("null"))
+
+
+def test_a_grid_of_one_model_follows_what_is_remembered(workspace: Workspace) -> None:
+    memory.remember(workspace, "base", "x0")
+    for models, expected in (({"a": "base"}, "x0"), ({"a": "base", "b": "trained"}, "v")):
+        given = settings.from_dict(grid.GridSettings, {"models": models})
+        assert grid.natural_sampling(given, workspace).prediction == expected
