@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from tests.hosts.webui import settings, tiny_a1111, tiny_reforge
 from tests.hosts.webui.calls import Client, Drawn, Refused
@@ -28,11 +27,6 @@ class Host:
     @property
     def kind(self) -> str:
         return self.webui.program.kind
-
-    def draw(self, checkpoint: str, **values: Any) -> Drawn:
-        """A txt2img request, or img2img if ``values`` have init_images, with a checkpoint of the suite."""
-        self.load(checkpoint)
-        return self.client.txt2img(**values)
 
     def load(self, checkpoint: str) -> None:
         """Load a checkpoint of the suite."""

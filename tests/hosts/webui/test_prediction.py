@@ -1,0 +1,142 @@
+"""Readings of a network in a real WebUI: forced on an unmarked file, each is what the marked file draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.hosts.webui.calls import Drawn, Refused, apart, astolfo
+from tests.hosts.webui.settings import HIRES
+from tests.hosts.webui.stage import Host
+
+TIMESTEPS = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")
+SAMPLERS = ("Euler", "Heun", "DPM++ 2M", "DPM++ SDE", *TIMESTEPS)
+FAMILIES = pytest.mark.parametrize("family", ["sd1", "sdxl"])
+TERMINAL = {"sd_noise_schedule": "Zero Terminal SNR"}
+
+
+def marked(host: Host, family: str) -> dict[str, Any]:
+    """How the file ``family``-v reads: reForge's SDXL has a key for ZTSNR beside the one for v."""
+    return {"prediction": "v", "ztsnr": host.kind == "reforge" and family == "sdxl"}
+
+
+def draw(host: Host, checkpoint: str, panel: dict[str, Any], **values: Any) -> Drawn:
+    host.load(checkpoint)
+    return host.client.txt2img(**astolfo(**panel), **values)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@FAMILIES
+def test_v_forced_is_the_marked_file(host: Host, family: str, sampler: str) -> None:
+    own = draw(host, f"{family}-v", {}, sampler_name=sampler)
+    forced = draw(host, family, marked(host, family), sampler_name=sampler)
+    assert apart(forced.picture, own.picture) <= 1
+    assert "Astolfo prediction: v" in forced.text
+    assert apart(own.picture, draw(host, family, {}, sampler_name=sampler).picture) > 1
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
+@FAMILIES
+def test_eps_forced_on_a_v_file(host: Host, family: str, sampler: str) -> None:
+    own = draw(host, family, {}, sampler_name=sampler)
+    assert apart(draw(host, f"{family}-v", {"prediction": "eps"}, sampler_name=sampler).picture, own.picture) <= 1
+
+
+@pytest.mark.parametrize("scheduler", ["Automatic", "SGM Uniform", "Karras", "Beta"])
+@FAMILIES
+def test_ztsnr_is_the_option_of_the_webui(host: Host, family: str, scheduler: str) -> None:
+    if host.kind == "reforge" and family == "sdxl":
+        pytest.skip("the marked SDXL file has ZTSNR by itself in reForge")
+    values = {"scheduler": scheduler, "steps": 6}
+    own = draw(host, f"{family}-v", {}, override_settings=TERMINAL, **values)
+    ours = draw(host, f"{family}-v", {"ztsnr": True}, **values)
+    assert apart(ours.picture, own.picture) <= 1
+    assert apart(ours.picture, draw(host, f"{family}-v", {}, **values).picture) > 1
+
+
+@pytest.mark.parametrize("sampler", TIMESTEPS)
+@FAMILIES
+def test_ztsnr_where_samplers_count_timesteps(host: Host, family: str, sampler: str) -> None:
+    drawn = draw(host, family, {"prediction": "v", "ztsnr": True}, sampler_name=sampler)
+    assert np.std(drawn.picture) > 2
+    assert apart(drawn.picture, draw(host, family, {"prediction": "v"}, sampler_name=sampler).picture) > 1
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
+def test_eps_with_ztsnr_is_refused(host: Host, sampler: str) -> None:
+    with pytest.raises(Refused) as refused:
+        draw(host, "sdxl", {"prediction": "eps", "ztsnr": True}, sampler_name=sampler)
+    assert refused.value.status == 500
+    assert "eps" in refused.value.text and "SNR" in refused.value.text.upper()
+
+
+def test_rf_with_every_sampler_on_noise_levels(host: Host) -> None:
+    broken: dict[str, str] = {}
+    names = [sampler["name"] for sampler in host.client.get("/sdapi/v1/samplers")]
+    for name in names:
+        if name in (*TIMESTEPS, "LCM", "Restart"):
+            continue
+        try:
+            drawn = draw(host, "sdxl", {"prediction": "rf", "shift": 3.0}, sampler_name=name, steps=6)
+        except Refused as error:
+            broken[name] = str(error)
+            continue
+        if np.std(drawn.picture) < 2:
+            broken[name] = "one colour"
+    assert not broken
+    assert len(names) > 15
+
+
+@pytest.mark.parametrize("sampler", TIMESTEPS)
+def test_rf_is_refused_where_samplers_count_timesteps(host: Host, sampler: str) -> None:
+    with pytest.raises(Refused) as refused:
+        draw(host, "sdxl", {"prediction": "rf"}, sampler_name=sampler)
+    assert sampler in refused.value.text and "rf" in refused.value.text
+    euler = draw(host, "sdxl", {"prediction": "rf"}, scheduler="SGM Uniform")
+    instead = draw(host, "sdxl", {"prediction": "rf", "use_euler": True}, sampler_name=sampler, scheduler="SGM Uniform")
+    assert apart(instead.picture, euler.picture) == 0
+    assert "Sampler: Euler," in instead.text
+
+
+def test_rf_is_refused_in_the_hires_pass_too(host: Host) -> None:
+    with pytest.raises(Refused, match="DDIM"):
+        draw(host, "sdxl", {"prediction": "rf"}, **HIRES, hr_sampler_name="DDIM")
+
+
+def test_the_shift_matters_to_rf_alone(host: Host) -> None:
+    one, three = (draw(host, "sdxl", {"prediction": "rf", "shift": shift}) for shift in (1.0, 3.0))
+    assert apart(one.picture, three.picture) > 1
+    assert "Astolfo shift: 3.0" in three.text and "Astolfo shift" not in one.text
+    assert apart(draw(host, "sdxl", {"shift": 3.0}).picture, draw(host, "sdxl", {}).picture) == 0
+
+
+def test_mixed_ends_at_eps_and_v(host: Host) -> None:
+    none, half, full = (draw(host, "sdxl", {"prediction": "mixed", "mixed_weight": w}) for w in (0.0, 0.5, 1.0))
+    eps, v = (draw(host, "sdxl", {"prediction": name}).picture for name in ("eps", "v"))
+    assert apart(none.picture, eps) <= 1 and apart(full.picture, v) <= 1
+    assert min(apart(half.picture, eps), apart(half.picture, v)) > 1
+
+
+def test_x0_and_rescale_draw(host: Host) -> None:
+    plain = draw(host, "sdxl", {"prediction": "x0"})
+    rescaled = draw(host, "sdxl", {"prediction": "x0", "cfg_rescale": 0.7})
+    assert np.std(plain.picture) > 2 and np.std(rescaled.picture) > 2
+    assert apart(plain.picture, rescaled.picture) > 1
+
+
+@pytest.mark.parametrize(
+    ("panel", "words"),
+    [
+        ({"prediction": "w"}, "prediction"),
+        ({"shift": "much"}, "shift"),
+        ({"uncond": "text"}, "uncond text"),
+        ({"uncond_start": 0.8, "uncond_end": 0.2, "uncond": "zero"}, "uncond start"),
+        ({"untold": 1}, "untold"),
+    ],
+)
+def test_bad_values_stop_the_picture_and_say_which(host: Host, panel: dict[str, Any], words: str) -> None:
+    with pytest.raises(Refused) as refused:
+        draw(host, "sdxl", panel)
+    assert refused.value.status == 500 and words in refused.value.text
