@@ -33,7 +33,7 @@ TABLE = {
 }
 
 
-@pytest.fixture(params=list(STARTS))
+@pytest.fixture(scope="module", params=list(STARTS))
 def asked(request: pytest.FixtureRequest, stage: Stage) -> tuple[str, str]:
     """The name of a start, and the address of the WebUI."""
     return request.param, stage.at(STARTS[request.param]).webui.url
@@ -68,9 +68,8 @@ def test_who_may_ask(asked: tuple[str, str], http: httpx.Client) -> None:
     assert statuses(http, "GET", JOBS) == TABLE[asked[0]]
     assert statuses(http, "PUT", UNCOND, json={}) == TABLE[asked[0]]
     assert http.get(f"{JOBS}/x/files/y", auth=EVE).status_code == (404 if asked[0] == "none" else 401)
-    assert (
-        http.get(JOBS, headers={"Cookie": "access-token=guess; astolfo-page=guess"}).status_code == TABLE[asked[0]][0]
-    )
+    guess = {"Cookie": "access-token=guess; astolfo-page=guess"}
+    assert http.get(JOBS, headers=guess).status_code == TABLE[asked[0]][0]
 
 
 def test_the_hosts_own_routes_are_no_more_open(asked: tuple[str, str], http: httpx.Client) -> None:
