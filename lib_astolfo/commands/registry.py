@@ -48,7 +48,7 @@ _ALL = (
     Command("bake", "Write the winner as a file that says what it is", _HERE + "bake", "BakeSettings", background=True),
     Command("grid", "Draw and score over ratio, CFG, uncond, …", _HERE + "grid", "GridSettings", background=True),
     Command("doctor", "What a checkpoint is; its marker keys", _HERE + "doctor", "DoctorSettings", background=True),
-    Command("probe", "What checkpoints predict, and zero against null", _HERE + "probe", "ProbeSettings", background=True),
+    Command("probe", "What models predict; zero against null", _HERE + "probe", "ProbeSettings", background=True),
     Command("sidecar", "Write the yaml that tells a WebUI the prediction", _HERE + "sidecar", "SidecarSettings"),
     Command("bench", "Measure against the limits of the machine", _HERE + "bench", "BenchSettings"),
 )
