@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MAJOR = int(gr.__version__.split(".")[0])
 OLD = MAJOR < 4
 """True for gradio 3: ``_js=``, theme and css on ``Blocks``."""
+PRIVATE = "api_visibility" in inspect.signature(gr.on).parameters if hasattr(gr, "on") else False
+"""True where an event without a name in gradio's own API is called private; ``api_name=False`` makes a name there."""
 
 
 def theme() -> Any:
@@ -54,7 +56,8 @@ def on(
     ``quiet`` leaves out gradio's spinner over the outputs. Nothing appears among gradio's own API names, and nothing
     goes through its queue: gradio 3's serves one event at a time, and asks its own server without credentials.
     """
-    options: dict[str, Any] = {"api_name": False, "queue": False}
+    hidden = {"api_visibility": "private"} if PRIVATE else {"api_name": False}
+    options: dict[str, Any] = {**hidden, "queue": False}
     if quiet:
         options["show_progress"] = "hidden"
     if js:
