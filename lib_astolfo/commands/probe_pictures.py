@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 LEAST = 2
-BATCH, AREA = 64, 65536  # pictures a call of the network: as many as have so many latent pixels, at most BATCH
+BATCH, AREA = 64, 32768  # pictures a call of the network: as many as have so many latent pixels, at most BATCH
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ def encode(model: LoadedModel, shown: Sequence[Shown], *, width: int, height: in
     width, height = width or model.native_size[0], height or model.native_size[1]
     _, rows, columns = model.latent_shape(width, height)
     batch = max(1, min(BATCH, AREA // (rows * columns)))
-    latents = []
-    for start in range(0, len(shown), batch):
-        images = [_tensor(each.open(), width, height) for each in shown[start : start + batch]]
+    latents, few = [], max(1, batch // 4)  # the VAE needs more memory for a picture than the network
+    for start in range(0, len(shown), few):
+        images = [_tensor(each.open(), width, height) for each in shown[start : start + few]]
         latents.append(model.encode_images(torch.stack(images)).float())
     captions: Conditioning = model.encode_prompts([each.caption for each in shown], width=width, height=height)
     return Pictures(torch.cat(latents), captions, seed=seed, batch=batch)
