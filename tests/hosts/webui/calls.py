@@ -89,17 +89,18 @@ class Client:
         raise LookupError(f"{checkpoint}: the WebUI has no such checkpoint")
 
     def txt2img(self, **values: Any) -> Drawn:
-        return _drawn(self.post("/sdapi/v1/txt2img", REQUEST | values))
+        return read(self.post("/sdapi/v1/txt2img", REQUEST | values))
 
     def img2img(self, *pictures: Picture, mask: Picture | None = None, **values: Any) -> Drawn:
         """``pictures`` uint8 [height, width, 3]; ``mask`` uint8 [height, width], 255 where it is drawn anew."""
         body = REQUEST | {"init_images": [encode(picture) for picture in pictures]} | values
         if mask is not None:
             body["mask"] = encode(mask)
-        return _drawn(self.post("/sdapi/v1/img2img", body))
+        return read(self.post("/sdapi/v1/img2img", body))
 
 
-def _drawn(answer: dict[str, Any]) -> Drawn:
+def read(answer: dict[str, Any]) -> Drawn:
+    """The answer of a drawing route."""
     info = json.loads(answer["info"])
     first = info.get("index_of_first_image", 0)
     return Drawn(tuple(decode(text) for text in answer["images"][first:]), tuple(info["infotexts"][first:]), info)

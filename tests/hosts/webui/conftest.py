@@ -22,14 +22,12 @@ from tests.hosts.webui.webui import UNSET, Program, Start, find
 
 KEPT = "ASTOLFO_WEBUI_KEPT"
 HERE = Path(__file__).parent
-#: Fixtures in the order in which their WebUIs are started; a test belongs to the last it asks for.
-STARTS = ("references", "host", "stage")
 TIMEOUT = 1200
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one start and one checkpoint side by side: a start costs 10 to 45 s, loading up to 30 s."""
-    places = [place for place, item in enumerate(items) if HERE in item.path.parents]
+    places = [place for place, item in enumerate(items) if HERE in item.path.parents and "program" in _fixtures(item)]
     ours = [items[place] for place in places]
     for item in ours:
         item.add_marker(pytest.mark.hosts)
@@ -38,11 +36,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[place] = item
 
 
-def _order(item: pytest.Item) -> tuple[int, str]:
-    names = getattr(item, "fixturenames", ())
-    start = max((place for place, name in enumerate(STARTS) if name in names), default=-1)
+def _fixtures(item: pytest.Item) -> tuple[str, ...]:
+    return tuple(getattr(item, "fixturenames", ()))
+
+
+def _order(item: pytest.Item) -> tuple[int, int, str]:
+    """First what needs the WebUI without the extension, last what needs starts of its own."""
+    names = _fixtures(item)
     values = item.callspec.params if hasattr(item, "callspec") else {}
-    return start, str(values.get("family", ""))
+    own_start = "host" not in names and "references" not in names
+    return int(own_start), int("host" in names) + int("references" not in names), str(values.get("family", ""))
 
 
 @pytest.fixture(scope="session")

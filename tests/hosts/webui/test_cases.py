@@ -1,0 +1,122 @@
+"""Every way of drawing that a WebUI has, with the panel on: each is what the WebUI draws where it can say the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.hosts.webui.calls import Drawn, apart, astolfo
+from tests.hosts.webui.settings import HIRES, LONG, SETTINGS, Setting
+from tests.hosts.webui.stage import Host
+
+WITH = {family: [name for name, one in SETTINGS.items() if one.checkpoint == family] for family in ("sd1", "sdxl")}
+#: The refiner is another file, which is not marked as v.
+ONE_MODEL = [(family, name) for family in WITH for name in WITH[family] if name != "refiner"]
+EMPTY = [(family, name) for family in WITH for name in WITH[family] if not SETTINGS[name].values.get("negative_prompt")]
+#: What is not drawn with whole timesteps.
+FLOW = ["batch", "karras", "sde", "and", "editing", "long", "padded", "cfg 1", "hires", "img2img", "mask", "lora"]
+
+
+def same(first: Drawn, second: Drawn, limit: int = 1) -> None:
+    """All pictures of two answers within ``limit`` levels of 255."""
+    assert len(first.pictures) == len(second.pictures)
+    assert max(map(apart, first.pictures, second.pictures)) <= limit
+
+
+def marked(host: Host, setting: Setting) -> tuple[Setting, dict[str, Any]]:
+    """The setting on the marked file, and the panel's values that read the unmarked file so."""
+    terminal = host.kind == "reforge" and setting.checkpoint == "sdxl"
+    return replace(setting, checkpoint=f"{setting.checkpoint}-v"), {"prediction": "v", "ztsnr": terminal}
+
+
+@pytest.mark.parametrize(("family", "name"), ONE_MODEL)
+def test_v_forced_is_the_marked_file(host: Host, family: str, name: str) -> None:
+    other, panel = marked(host, SETTINGS[name])
+    own = other.draw(host)
+    same(SETTINGS[name].draw(host, **astolfo(**panel)), own)
+
+
+@pytest.mark.parametrize(("family", "name"), EMPTY)
+def test_the_uncond_of_an_empty_negative_is_zero_or_null(host: Host, family: str, name: str) -> None:
+    """Asked for in words, it is what the WebUI puts there by itself. Padding makes A1111's zero a mixture."""
+    if name == "padded" and host.kind == "a1111":
+        pytest.skip("A1111 fills its zero with the encoded empty text")
+    own = SETTINGS[name].draw(host)
+    asked = SETTINGS[name].draw(host, **astolfo(uncond="zero" if family == "sdxl" else "null"))
+    same(asked, own)
+    if name not in ("cfg 1",):
+        other = SETTINGS[name].draw(host, **astolfo(uncond="text", uncond_text="a green frog"))
+        assert apart(other.picture, own.picture) > 1
+
+
+@pytest.mark.parametrize("name", FLOW)
+@pytest.mark.parametrize("family", ["sdxl"])
+def test_rf_draws_in_every_case(host: Host, family: str, name: str) -> None:
+    drawn = SETTINGS[name].draw(host, **astolfo(prediction="rf", shift=3.0, uncond="average", uncond_weight=0.7))
+    assert all(np.std(picture) > 2 for picture in drawn.pictures)
+    assert apart(drawn.picture, SETTINGS[name].draw(host).picture) > 1
+
+
+PANELS = {
+    "v": {"prediction": "v", "ztsnr": True, "cfg_rescale": 0.5, "uncond": "average", "uncond_weight": 0.5},
+    "rf": {"prediction": "rf", "shift": 2.0, "uncond": "null", "uncond_end": 0.7},
+}
+
+
+@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M SDE", "Euler a"])
+@pytest.mark.parametrize("family", ["sdxl"])
+def test_a_batch_is_its_single_pictures(host: Host, family: str, sampler: str, panel: str) -> None:
+    host.load(family)
+    values = {"sampler_name": sampler, "prompt": LONG, "negative_prompt": "hill", **astolfo(**PANELS[panel])}
+    batch = host.client.txt2img(batch_size=3, seed=20, **values)
+    singles = [host.client.txt2img(seed=20 + place, **values).picture for place in range(3)]
+    assert max(map(apart, batch.pictures, singles)) <= 2
+    assert apart(*singles[:2]) > 2
+
+
+def test_and_weights_are_the_webuis_own(host: Host) -> None:
+    """AND of one prompt with itself by halves is that prompt, for every uncond and with CFG rescale."""
+    host.load("sdxl")
+    for panel in PANELS.values():
+        once = host.client.txt2img(prompt="a red cat", **astolfo(**panel))
+        halves = host.client.txt2img(prompt="a red cat :0.5 AND a red cat :0.5", **astolfo(**panel))
+        same(halves, once, 2)
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_hires_reads_both_passes_alike(host: Host, panel: str) -> None:
+    """Without its second pass the first is the plain picture; the second pass is changed by the panel too."""
+    host.load("sdxl")
+    on = astolfo(**PANELS[panel])
+    hires = {**HIRES, "hr_sampler_name": "DPM++ 2M"}
+    with_panel, without = host.client.txt2img(**hires, **on), host.client.txt2img(**hires)
+    assert with_panel.picture.shape == without.picture.shape == (96, 96, 3)
+    assert apart(with_panel.picture, without.picture) > 1
+    assert np.std(with_panel.picture) > 2
+
+
+def test_a_refiner_that_says_nothing_is_read_as_it_says(host: Host) -> None:
+    """The panel leaves the prediction to the models: v of the first file, eps of the second, in one picture."""
+    values = dict(SETTINGS["refiner"].values)
+    host.load("sdxl-v")
+    own = host.client.txt2img(**values)
+    host.loaded = ""
+    host.load("sdxl-v")
+    same(host.client.txt2img(**values, **astolfo(uncond="zero")), own)
+    host.loaded = ""
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.75])
+@pytest.mark.parametrize("panel", PANELS)
+def test_img2img_keeps_what_its_strength_leaves(host: Host, panel: str, strength: float) -> None:
+    """A weaker denoising stays nearer to what comes out at strength 0, in every reading."""
+    setting = SETTINGS["img2img"]
+    on = {**astolfo(**PANELS[panel]), "scheduler": "SGM Uniform", "steps": 12}
+    start = setting.draw(host, denoising_strength=0.0, scheduler="SGM Uniform", steps=12).picture.astype(float)
+    weak = np.abs(setting.draw(host, denoising_strength=strength, **on).picture - start).mean()
+    strong = np.abs(setting.draw(host, denoising_strength=1.0, **on).picture - start).mean()
+    assert 0 < weak < strong
