@@ -24,7 +24,14 @@ from .model_sampling import ModelSampling
 OBJECT = "model_sampling"
 MODIFIERS = "conditioning_modifiers"
 POST_CFG = "sampler_post_cfg_function"
-NO_FLOW: dict[str, str] = {}
+OTHER_LEVELS = "is written for rf with noise levels from 0 to 1"
+NO_FLOW: dict[str, str] = {
+    "Euler A Comfy RF": OTHER_LEVELS,
+    "DPM++ 2S Ancestral Comfy RF": OTHER_LEVELS,
+    "ODE (Dopri5)": "steps over rf's small noise levels",
+    "DPM++ 2S Ancestral CFG++ Intern": "runs away from rf's large noise levels",
+}
+"""Found by drawing with an exact network: those that are wrong for rf alone, or far worse than for eps."""
 LCM_SKIP = 20  # modules/sd_samplers_lcm.py:23-29: LCM has every twentieth of the 1000 levels
 
 
