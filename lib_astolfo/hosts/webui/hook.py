@@ -31,8 +31,12 @@ SWAP = "astolfo_swap"
 """Attribute of a sampler's CFG denoiser: the uncond of this pass."""
 SAME = (None, "", "Use same scheduler")
 """Values of ``hr_scheduler`` by which the first pass's schedule counts."""
+STALE = (
+    "another extension left its way of reading on the loaded model; this picture is drawn without it, but those with "
+    "Astolfo off are not: load the checkpoint anew"
+)
 EULER, FLOW_SCHEDULE = "Euler", "SGM Uniform"
-WASTEFUL = ("Karras", "karras", "Exponential", "exponential", "Polyexponential", "polyexponential")
+NOT_FOR_FLOW = ("Karras", "karras", "Exponential", "exponential", "Polyexponential", "polyexponential")
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,12 @@ class Hook:
         adapter = self._adapter
         said = self._knowledge.of(adapter.loaded())
         decision = decide(asked, self._standing(), said, adapter.own_reading(p))
-        stale = adapter.stale(p) and not decision.replaces
-        return replace(decision, replaces=True) if stale else decision
+        if not adapter.stale(p):
+            return decision
+        return replace(decision, replaces=True, notes=(*decision.notes, STALE))
 
     def _make_flow_possible(self, p: Any, asked: Override) -> None:
-        """Samplers on the timesteps of diffusion cannot do flow; schedules made for small noise levels waste it."""
+        """Samplers on the timesteps of diffusion cannot do flow; on schedules as Karras it hardly sees high levels."""
         for name in ("sampler_name", "hr_sampler_name"):
             chosen = str(getattr(p, name, None) or "")
             reason = self._adapter.no_flow(chosen)
@@ -95,9 +100,9 @@ class Hook:
             chosen = getattr(p, name, None)
             left = (first if hires and chosen in SAME else chosen) in (*SAME, "Automatic", "automatic")
             own = self._adapter.scheduler_of(p, hires=hires) if left else ""
-            if hasattr(p, name) and own in WASTEFUL:
+            if hasattr(p, name) and own in NOT_FOR_FLOW:
                 setattr(p, name, FLOW_SCHEDULE)
-                p.comment(f"Astolfo: the sampler's own schedule {own} wastes steps on rf; drawn with {FLOW_SCHEDULE}")
+                p.comment(f"Astolfo: the sampler's own schedule {own} is not for rf; drawn with {FLOW_SCHEDULE}")
 
     def before_sampling(self, p: Any) -> None:
         """Before every pass of a sampler: put our reading and our uncond into this sampler object."""
@@ -211,13 +216,13 @@ def _shown(error: Exception) -> Exception:
 
 
 def _watch_schedule(p: Any, denoiser: Denoiser) -> None:
-    """Tell the user where the chosen schedule does not fit the model's noise levels."""
+    """Flow's schedules are made over its own levels; tell the user where a schedule does not fit the model's."""
     original = getattr(p.sampler, "get_sigmas", None)
     if original is None:
         return
 
     def get_sigmas(job: Any, steps: int) -> Any:
-        sigmas = original(job, steps)
+        sigmas = schedules.over_own_levels(p.sampler, denoiser, lambda: original(job, steps))
         with suppress(ValueError, IndexError, RuntimeError):
             words = schedules.advice(sigmas, denoiser)
             if words:

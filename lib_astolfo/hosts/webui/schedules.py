@@ -1,14 +1,38 @@
-"""What is to be said of a schedule on noise levels that reach far above those of plain diffusion."""
+"""Schedules on noise levels that reach far above those of plain diffusion: how they are made, what is to be said."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
 from lib_astolfo.diffusion.denoiser import Denoiser
 from lib_astolfo.diffusion.schedule import SCHEDULES
 
+from .denoisers import SigmaDenoiser
+
 PLAIN_MAX = 14.7  # above the noisiest level of plain SD, 14.61: there is next to nothing of the picture left
+ROUNDING = 1e-4
 BETTER = "SGM Uniform or Simple"
+
+
+def over_own_levels(sampler: Any, denoiser: Denoiser, make: Callable[[], Tensor]) -> Tensor:
+    """What ``make`` gives, ``sampler.get_sigmas``; for flow made over its own levels, 0 to 1, as ComfyUI makes it.
+
+    In exploding coordinates, up to 9999, Karras and Beta in sigma would leave the picture a few steps or one. What is
+    above 1 was not made over the levels (Align Your Steps, a limit in the WebUI's settings) and stays.
+    """
+    ours = getattr(sampler, "model_wrap", None)
+    if denoiser.native or not isinstance(ours, SigmaDenoiser):
+        return make()
+    native = Denoiser(denoiser.inner_model, denoiser.sampling, native=True)
+    sampler.model_wrap = SigmaDenoiser(native, ours.inner_model, ours.sigmas.device)
+    try:
+        levels = make()
+    finally:
+        sampler.model_wrap = ours
+    return denoiser.from_level(levels) if float(levels.max()) <= 1.0 + ROUNDING else levels
 
 
 def advice(sigmas: Tensor, denoiser: Denoiser) -> str:

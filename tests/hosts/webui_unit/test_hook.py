@@ -180,7 +180,7 @@ def test_a_wasteful_schedule_gives_way_on_flow_unless_it_was_chosen(
     p = Processing(**given)
     stage.generate(p, on(prediction="rf"))
     assert (p.scheduler, p.hr_scheduler) == expected
-    assert any("wastes steps on rf" in comment for comment in p.comments) == ("SGM Uniform" in expected)
+    assert any("is not for rf" in comment for comment in p.comments) == ("SGM Uniform" in expected)
     unchanged = Processing(**given)
     stage.generate(unchanged, on(prediction="v"))
     assert (unchanged.scheduler, unchanged.hr_scheduler) == (
