@@ -98,10 +98,12 @@ def _batches(model: WebuiModel, requests: Sequence[PictureRequest]) -> Iterator[
 
 
 def _length(prompt: str) -> int:
-    """Tokens that a prompt takes, filled up to whole chunks."""
-    from modules.sd_hijack import model_hijack
+    """Tokens that a prompt takes, filled up to whole chunks (modules/sd_hijack.py, ``get_prompt_lengths``)."""
+    from modules import sd_models
 
-    return int(model_hijack.get_prompt_lengths(prompt)[1])
+    encoder = sd_models.model_data.sd_model.cond_stage_model
+    _, count = encoder.process_texts([prompt])
+    return int(encoder.get_target_prompt_token_count(count))
 
 
 def _draw_batch(batch: Sequence[PictureRequest], override: Override, script: Any, steps: _Steps) -> Iterator[Picture]:

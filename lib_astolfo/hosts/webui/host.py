@@ -104,7 +104,7 @@ class WebuiHost:
         try:
             source = CheckpointFile.open(path)
         except BadInput as error:  # a pickle, or gone since the WebUI loaded it
-            entry = replace(entry, note=str(error))
+            entry = replace(entry, note=error.found)
         return WebuiModel(sd_model, entry, source, backend=self._backend, current=current_model)
 
     def _entry(self, path: Path, sd_model: Any) -> CheckpointEntry:
