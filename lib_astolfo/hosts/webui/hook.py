@@ -86,7 +86,8 @@ class Hook:
 
     def _make_flow_possible(self, p: Any, asked: Override) -> None:
         """Samplers on the timesteps of diffusion cannot do flow; on schedules as Karras it hardly sees high levels."""
-        for name in ("sampler_name", "hr_sampler_name"):
+        second = bool(getattr(p, "enable_hr", False))
+        for name in ("sampler_name", "hr_sampler_name")[: 1 + second]:
             chosen = str(getattr(p, name, None) or "")
             reason = self._adapter.no_flow(chosen)
             if not reason:
@@ -96,9 +97,9 @@ class Hook:
             setattr(p, name, EULER)
             p.comment(f"Astolfo: {chosen} {reason} and cannot draw rf; drawn with Euler")
         first = getattr(p, "scheduler", None)
-        for name, hires in (("scheduler", False), ("hr_scheduler", True)):
-            chosen = getattr(p, name, None)
-            left = (first if hires and chosen in SAME else chosen) in (*SAME, "Automatic", "automatic")
+        for name, hires in (("scheduler", False), ("hr_scheduler", True))[: 1 + second]:
+            schedule = getattr(p, name, None)
+            left = (first if hires and schedule in SAME else schedule) in (*SAME, "Automatic", "automatic")
             own = self._adapter.scheduler_of(p, hires=hires) if left else ""
             if hasattr(p, name) and own in NOT_FOR_FLOW:
                 setattr(p, name, FLOW_SCHEDULE)

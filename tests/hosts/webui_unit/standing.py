@@ -62,6 +62,7 @@ class Processing:
 
     sampler_name: str = "Euler"
     scheduler: str | None = "Automatic"
+    enable_hr: bool = True
     hr_sampler_name: str | None = None
     hr_scheduler: str | None = None
     negative_prompts: list[str] = field(default_factory=lambda: ["", "bad"])

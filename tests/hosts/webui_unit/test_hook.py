@@ -149,6 +149,9 @@ def test_flow_needs_a_sampler_on_noise_levels(stage: Stage, name: str) -> None:
     p = Processing(sampler_name=name)
     stage.generate(p, on(prediction="v", use_euler=True))
     assert p.sampler_name == name
+    stage.generate(Processing(hr_sampler_name=name, enable_hr=False), on(prediction="rf"))
+    with pytest.raises(BadInput, match=f"{name} with prediction rf"):
+        stage.generate(Processing(hr_sampler_name=name), on(prediction="rf"))
 
 
 def test_flow_that_shows_only_when_the_pass_begins_is_refused_too(stage: Stage) -> None:
@@ -172,6 +175,7 @@ def test_flow_that_shows_only_when_the_pass_begins_is_refused_too(stage: Stage) 
             ("Simple", None),
         ),
         ({"sampler_name": "Euler"}, ("Automatic", None)),
+        ({"sampler_name": "DPM++ 2M", "enable_hr": False}, ("SGM Uniform", None)),
     ],
 )
 def test_a_wasteful_schedule_gives_way_on_flow_unless_it_was_chosen(
