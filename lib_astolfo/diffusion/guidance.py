@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import BadInput
 from .conditioning import Conditioning
-from .prediction import Prediction, convert
+from .prediction import Prediction
 from .uncond import UncondPlan
 
 if TYPE_CHECKING:
@@ -73,12 +73,13 @@ def rescale_x0(guided: Tensor, cond: Tensor, x: Tensor, sigma: Tensor, *, rescal
     Done on the velocity for rectified flow and on v for all else: raw outputs of eps networks would be scaled towards
     the noise (ComfyUI nodes_model_advanced.py RescaleCFG converts likewise; on flow its formula does not hold).
     """
-    alpha, noise_share = row.path(sigma.reshape((-1,) + (1,) * (x.ndim - 1)).to(x.dtype))
-    z = x if row.native else alpha * x
-    want = "velocity" if row.name in ("rf", "rf_ve") else "v"
-    output = convert(guided, z, alpha, noise_share, have="x0", want=want)
-    output = cfg_rescale(output, convert(cond, z, alpha, noise_share, have="x0", want=want), rescale)
-    return convert(output, z, alpha, noise_share, have=want, want="x0")
+    s = sigma.reshape((-1,) + (1,) * (x.ndim - 1)).to(x.dtype)
+    # v is (x / (1 + s²) - x0) / σ and the velocity (z - x0) / σ; a common factor leaves the ratio of spreads.
+    if row.name in ("rf", "rf_ve"):
+        origin = x if row.native else x / (1.0 + s)
+    else:
+        origin = x / (1.0 + s * s)
+    return origin + cfg_rescale(guided - origin, cond - origin, rescale)
 
 
 def cfgpp_step(
