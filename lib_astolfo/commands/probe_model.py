@@ -106,7 +106,7 @@ def said_about(model: LoadedModel, settings: ProbeSettings, workspace: Workspace
         terminal, zero_terminal_snr = _file_says_terminal(model)
     except AstolfoError as error:  # a pickle, or a file that is gone: the host knows what it loaded
         notes = (str(error),)
-    remembered = memory.of_loaded(workspace)
+    remembered = memory.of_loaded(workspace, drawing=True)
     if remembered is not None and remembered.sampling is not None:
         sampling, source = remembered.sampling, "memory"
     given = readings.read_sampling(settings.sampling)

@@ -97,4 +97,4 @@ class Estimate:
 
 def norms(value: Tensor) -> Tensor:
     """‖·‖ of each member of a batch, [B] float64 on the CPU."""
-    return value.flatten(1).double().norm(dim=1).cpu()
+    return value.flatten(1).norm(dim=1).cpu().double()  # Apple's MPS has no float64

@@ -161,7 +161,7 @@ class _Tally:
                 self.turned[:, at[1]] = _turned(noised, z, raw, path)
             z, raw, path = _answer(network, "rf", noised, cond)
             self.pure["rf"][at] = noised.log_error(_ROWS["rf"].x0_noise(raw, z, *path)[0])
-            cosine = (noised.x * noised.x0).flatten(1).sum(1).double().cpu() / (norms(noised.x) * norms(noised.x0))
+            cosine = (noised.x * noised.x0).flatten(1).sum(1).cpu().double() / (norms(noised.x) * norms(noised.x0))
             self.baseline[at] = (1.0 - cosine**2).clamp(min=1e-12).log() / 2.0
         self.pure["eps"], self.pure["v"] = self.blends["eps", "v"][0], self.blends["eps", "v"][-1]
         return self
@@ -206,4 +206,4 @@ def _answer(
 def _turned(noised: Noised, z: Tensor, raw: Tensor, path: tuple[Tensor, Tensor]) -> Tensor:
     """⟨F - n, z⟩ and ⟨v - n, z⟩ of each picture, [2, B]: their ratio is the share of v in a merge of eps and v."""
     eps, v = (_ROWS[name].target(noised.x0, noised.noise, *path) for name in ("eps", "v"))
-    return torch.stack([((value - eps) * z).flatten(1).sum(1).double().cpu() for value in (raw, v)])
+    return torch.stack([((value - eps) * z).flatten(1).sum(1).cpu().double() for value in (raw, v)])

@@ -14,7 +14,7 @@ from lib_astolfo.diffusion.conditioning import Conditioning
 from lib_astolfo.diffusion.denoiser import Denoiser
 from lib_astolfo.diffusion.pictures import Estimate, Pictures
 from lib_astolfo.diffusion.prediction import TABLE
-from lib_astolfo.diffusion.probe import MIXED, Family, blended, probe_prediction
+from lib_astolfo.diffusion.probe import FAMILIES, MIXED, Family, blended, probe_prediction
 from lib_astolfo.diffusion.probe_uncond import UncondGap, percent_of, probe_uncond
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.errors import BadInput, Failed, Stopped
@@ -59,12 +59,13 @@ def test_every_pure_family_is_found(prediction: str) -> None:
     assert least.log_error.mean == pytest.approx(sum(least.by_sigma) / 4)
 
 
-def test_the_error_is_that_of_the_exact_posterior() -> None:
+@pytest.mark.parametrize(("index", "prediction"), enumerate(FAMILIES))
+def test_the_error_is_that_of_the_exact_posterior(index: int, prediction: str) -> None:
     """E‖D - x0‖² = σ²s²/(s² + σ²) for each number of a Gaussian picture of variance s²."""
-    found = probe_prediction(toy("eps"), pictures(count=400, batch=400), sigmas=(0.5,))
+    found = probe_prediction(toy(prediction), pictures(count=400, batch=400), sigmas=(0.5,))
     pattern = tensors("toy_definition")["B"]
     expected = VARIANCE * 0.25 / (VARIANCE + 0.25) / float((pattern**2).mean() + VARIANCE)
-    assert found.readings[0].by_sigma[0] == pytest.approx(0.5 * math.log(expected), abs=0.03)
+    assert found.readings[index].by_sigma[0] == pytest.approx(0.5 * math.log(expected), abs=0.03)
 
 
 @pytest.mark.parametrize("weight", [0.1, 0.25, 0.5])
