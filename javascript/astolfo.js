@@ -101,7 +101,7 @@
   /** Where the page is open to all and the REST API is not, the page was given a key: a picture's request has it too. */
   function showKey() {
     const { key } = one(".astolfo-strip").dataset;
-    if (key) document.cookie = `astolfo-page=${key}; path=/; SameSite=Strict`;
+    if (key) document.cookie = `astolfo-page-${location.port}=${key}; path=/; SameSite=Strict`;
   }
 
   async function poll() {

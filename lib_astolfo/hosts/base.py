@@ -215,4 +215,7 @@ class Host(Protocol):
         """Held while the weights are used or changed; the thread that has it may take it again."""
 
     def credentials(self) -> Callable[[str, str], bool] | None:
-        """A check of user name and password, or None if the host asks for none."""
+        """A check of user name and password, or None if the host asks for none.
+
+        A host may have ``session(headers) -> bool`` too: whether a request has the cookie of a login of its own.
+        """

@@ -20,6 +20,7 @@ from typing import Any
 
 GRADIO_COOKIES = ("access-token", "access-token-unsecure")
 PAGE_COOKIE = "astolfo-page"
+"""What the names of the page's cookies begin with; the port follows, since cookies are shared between ports."""
 
 Check = Callable[[str, str], bool]
 Pair = tuple[str, str]
@@ -91,7 +92,8 @@ class Login:
         ``app`` is gradio's, with its ``tokens`` (token to user) and ``auth`` (None without a login); None without one.
         """
         cookies = cookies_of(headers)
-        if self.page_is_open and _among(cookies.get(PAGE_COOKIE), [self.key]):
+        shown = [value for name, value in cookies.items() if name.startswith(PAGE_COOKIE)]
+        if self.page_is_open and _among(self.key, shown):
             return True
         if self.gradio is None or getattr(app, "auth", None) is None:
             return False

@@ -68,6 +68,8 @@ def test_gradio_sessions(name: str) -> None:
 def test_the_open_page_has_a_key_where_the_api_is_closed() -> None:
     login = Login.of("alice:secret", None)
     assert login.session({"cookie": f"{PAGE_COOKIE}={login.key}"}, None)
+    assert login.session({"cookie": f"{PAGE_COOKIE}-7861=other; {PAGE_COOKIE}-7860={login.key}"}, None)
+    assert not login.session({"cookie": f"other={login.key}"}, None)
     assert not login.session({"cookie": f"{PAGE_COOKIE}={login.key[:-1]}"}, None)
     assert login.key != Login.of("alice:secret", None).key
     assert login.key not in repr(login)
