@@ -38,17 +38,41 @@ LCM_SKIP = 20  # modules/sd_samplers_lcm.py:23-29: LCM has every twentieth of th
 def install(p: Any, reading: Reading) -> None:
     """Into ``p.sampler``: whenever it samples, the loaded model is read as ``reading`` says, and only then."""
     from modules import devices, sd_samplers_timesteps
+    from modules_forge import forge_alter_samplers
 
-    if hasattr(p.sampler, "scheduler_name"):
-        p.sampler.scheduler_name = p.scheduler  # as its ``sample`` does (modules_forge/forge_alter_samplers.py:144-150)
     on_timesteps = isinstance(p.sampler, sd_samplers_timesteps.CompVisSampler)
     if reading.replaces:
+        if isinstance(p.sampler, forge_alter_samplers.AlterSampler):
+            _schedule_of_altered(p)
         if not on_timesteps:
             starts.first_noise(p, reading)
         elif reading.denoiser.sampling.zero_terminal_snr:
             starts.trailing(p, devices.device)
     for name in ("sample", "sample_img2img"):
         setattr(p.sampler, name, _within(p, getattr(p.sampler, name), reading))
+
+
+def _schedule_of_altered(p: Any) -> None:
+    """These samplers make their schedule over the network's levels: here over those of their ``model_wrap``, as others.
+
+    modules_forge/forge_alter_samplers.py:144-212.
+    """
+    sampler = p.sampler
+    original = sampler.get_sigmas
+
+    def get_sigmas(job: Any, steps: int) -> Tensor:
+        sampler.scheduler_name = job.scheduler  # as its ``sample`` does
+        model = sampler.unet.model
+        ours = model.model_sampling
+        if not isinstance(sampler.model_wrap, SigmaDenoiser):
+            return original(job, steps)
+        model.model_sampling = ModelSampling(sampler.model_wrap.denoiser, ours)
+        try:
+            return original(job, steps)
+        finally:
+            model.model_sampling = ours
+
+    sampler.get_sigmas = get_sigmas
 
 
 def _within(p: Any, original: Callable[..., Tensor], reading: Reading) -> Callable[..., Tensor]:
