@@ -21,7 +21,7 @@ def over_own_levels(sampler: Any, denoiser: Denoiser, make: Callable[[], Tensor]
     """What ``make`` gives, ``sampler.get_sigmas``; for flow made over its own levels, 0 to 1, as ComfyUI makes it.
 
     In exploding coordinates, up to 9999, Karras and Beta in sigma would leave the picture a few steps or one. What is
-    above 1 or rises was not made over the levels (Align Your Steps, a limit in the WebUI's settings): as the host has it.
+    above 1 or rises was not made over the levels (Align Your Steps, a limit in the WebUI's settings): left as it is.
     """
     ours = getattr(sampler, "model_wrap", None)
     if denoiser.native or not isinstance(ours, SigmaDenoiser):
