@@ -151,6 +151,13 @@ def test_tiny_widths_are_filled_in(tmp_path: Path) -> None:
     assert [each.params.outdim for each in params.conditioner_config.params.emb_models[2:]] == [8, 8, 8]
 
 
+def test_heads_divide_the_widths(tmp_path: Path) -> None:
+    for family, part, name, heads in (("sdxl", "network", "num_head_channels", 32), ("sd1", "unet", "num_heads", 4)):
+        layout = Layout(family, "base", 12 if family == "sd1" else 48, 96, 0, (1, 2), (family == "sd1", 2))
+        config: Any = OmegaConf.load(sidecar.write(tmp_path / f"{family}.safetensors", Sampling(), layout))
+        assert config.model.params[f"{part}_config"].params[name] == heads
+
+
 def test_the_yaml_of_the_digits_has_their_sizes(tmp_path: Path) -> None:
     with CheckpointFile.open(demo.models_folder() / demo.BASE) as file:
         layout = prediction.layout_of(file)
