@@ -73,13 +73,15 @@ def rescale_x0(guided: Tensor, cond: Tensor, x: Tensor, sigma: Tensor, *, rescal
     Done on the velocity for rectified flow and on v for all else: raw outputs of eps networks would be scaled towards
     the noise (ComfyUI nodes_model_advanced.py RescaleCFG converts likewise; on flow its formula does not hold).
     """
-    s = sigma.reshape((-1,) + (1,) * (x.ndim - 1)).to(x.dtype)
-    # v is (x / (1 + s²) - x0) / σ and the velocity (z - x0) / σ; a common factor leaves the ratio of spreads.
-    if row.name in ("rf", "rf_ve"):
-        origin = x if row.native else x / (1.0 + s)
-    else:
-        origin = x / (1.0 + s * s)
+    origin = _origin(x, sigma.reshape((-1,) + (1,) * (x.ndim - 1)).to(x.dtype), row)
     return origin + cfg_rescale(guided - origin, cond - origin, rescale)
+
+
+def _origin(x: Tensor, s: Tensor, row: Prediction) -> Tensor:
+    """Where the velocity or v is 0: both are (this - x0) / σ, and the ratio of two spreads does not know of 1 / σ."""
+    if row.native:
+        return x
+    return x / (1.0 + (s if row.name == "rf_ve" else s * s))
 
 
 def cfgpp_step(
