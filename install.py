@@ -5,29 +5,24 @@ WebUIs pin torch, gradio, safetensors, numpy, pillow, omegaconf, k-diffusion and
 not have is listed here, in versions that need nothing of theirs changed.
 """
 
-import importlib.metadata
-import subprocess
+import importlib.util
 import sys
 
 NEEDED = {
     "matplotlib": "matplotlib>=3.7,<4",
 }
-"""Distribution -> what is installed where it is missing."""
+"""Module -> what is installed where it is missing."""
 
 
 def missing() -> list[str]:
-    """Requirements whose distribution is not installed in any version."""
-    found = []
-    for name, requirement in NEEDED.items():
-        try:
-            importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found.append(requirement)
-    return found
+    """Requirements whose module is not installed in any version; looked for only, not imported."""
+    return [requirement for module, requirement in NEEDED.items() if importlib.util.find_spec(module) is None]
 
 
 def pins() -> list[str]:
     """What is installed already, as constraints: pip must find versions that fit it or fail."""
+    import importlib.metadata
+
     lines = []
     for distribution in importlib.metadata.distributions():
         name, version = distribution.metadata["Name"], distribution.version
@@ -38,6 +33,7 @@ def pins() -> list[str]:
 
 def install(requirements: list[str]) -> int:
     """pip's exit code."""
+    import subprocess
     import tempfile
     from pathlib import Path
 
