@@ -128,8 +128,8 @@ def _noise_rescale(guided: Any, alphas: Tensor, phi: float) -> Callable[[Tensor,
         x, timestep = getattr(guided, STEP)
         share = alphas.to(x.device)[timestep.long()].reshape((-1,) + (1,) * (x.ndim - 1))
         path = (share.sqrt(), (1.0 - share).sqrt())
-        as_v = [convert(noise, x, *path, have="eps", want="v") for noise in (combined, cond)]
-        return convert(cfg_rescale(*as_v, phi), x, *path, have="v", want="eps")
+        guided_v, cond_v = (convert(noise, x, *path, have="eps", want="v") for noise in (combined, cond))
+        return convert(cfg_rescale(guided_v, cond_v, phi), x, *path, have="v", want="eps")
 
     return rescaled
 

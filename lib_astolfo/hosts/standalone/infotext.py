@@ -132,8 +132,8 @@ def request_from(text: str) -> PictureRequest:
     for name, key, kind in numbers:
         if key in found:
             plain[name] = infokeys.number(key, found[key], kind)
-    readings = {"sampling": infokeys.to_sampling(found), "uncond": infokeys.to_uncond(found)}
-    return PictureRequest(width=width, height=height, **readings, **plain)
+    plain |= {"sampling": infokeys.to_sampling(found), "uncond": infokeys.to_uncond(found)}
+    return PictureRequest(width=width, height=height, **plain)
 
 
 def _size(value: str) -> tuple[int, int]:
