@@ -90,8 +90,9 @@ class Family:
         mix = " and ".join(f"{100 * share:.0f} % {name}" for name, share in self.blend.shares().items())
         if self.prediction == "mixed":
             return (
-                f"Mixed: {self.best} and {self.second} are only {margin} apart (a single family has {MIXED:g} or "
-                f"more). Read as a merge of about {mix} it is {self.blend.gain:.2f} nats better than as {self.best}."
+                f"Mixed: no single family stands out ({self.best} and {self.second}, the best two, are {margin} apart; "
+                f"a single one has {MIXED:g} or more). Read as a merge of about {mix} it is {self.blend.gain:.2f} nats "
+                f"better than as {self.best}."
             )
         text = f"{self.prediction}: {margin} better than {self.second}."
         if self.margin.mean < MIXED:
