@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterable
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any
 
@@ -34,8 +35,13 @@ def schema(kind: Any) -> dict[str, Any]:
     return {"type": _TYPES[kind]} if kind in _TYPES else {}
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _of_dataclass(kind: type) -> dict[str, Any]:
-    hints, properties = typing.get_type_hints(kind), {}
+    hints, properties = _hints(kind), {}
     for key in settings.keys(kind):
         properties[key.name] = schema(hints[key.name])
         if key.help:

@@ -15,7 +15,6 @@ import dataclasses
 import inspect
 import re
 import sys
-import textwrap
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -276,14 +275,21 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 @cache
 def _comments(settings_type: type) -> dict[str, str]:
-    try:
-        source = textwrap.dedent(inspect.getsource(settings_type))
-    except OSError:  # only compiled files are there
-        return {}
-    lines = source.splitlines()
+    lines, bodies = _source(settings_type.__module__)
     found = {}
-    for node in typing.cast(ast.ClassDef, ast.parse(source).body[0]).body:
+    for node in bodies.get(settings_type.__name__, ()):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             rest = lines[(node.end_lineno or 1) - 1].encode()[node.end_col_offset :].decode()
             found[node.target.id] = rest.partition("#")[2].strip()
     return found
+
+
+@cache
+def _source(module: str) -> tuple[list[str], dict[str, list[ast.stmt]]]:
+    """The lines of a module, and what its classes consist of; nothing where only compiled files are there."""
+    try:
+        source = inspect.getsource(sys.modules[module])
+    except OSError:
+        return [], {}
+    classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    return source.splitlines(), {node.name: node.body for node in classes}
