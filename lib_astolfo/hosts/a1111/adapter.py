@@ -23,9 +23,9 @@ class A1111Adapter(CommonAdapter):
         """``parameterization`` from the yaml, the schedule from an option; LCM reads everything as eps."""
         from modules import shared
 
-        if hasattr(shared.sd_model, "create_denoiser") or _distilled(p):
+        if hasattr(shared.sd_model, "create_denoiser"):
             return None
-        prediction = "v" if shared.sd_model.parameterization == "v" else "eps"
+        prediction = "v" if shared.sd_model.parameterization == "v" and not _distilled(p) else "eps"
         terminal = shared.opts.sd_noise_schedule == ZERO_TERMINAL
         if getattr(shared.opts, "use_downcasted_alpha_bar", False) or (terminal and prediction == "eps"):
             return None
