@@ -49,7 +49,8 @@ def build(workspace: Workspace) -> Any:
     compat.on(compat.on(past.change, _view, [past], [shown]).then, None, js=script.WAKE)
 
     def fill(page: gr.Blocks) -> None:
-        compat.on(page.load, lambda: [*latest(workspace), place.fill()], [], [*outputs, place.known])
+        outputs = [past, shown, place.known, chosen]
+        compat.on(page.load, lambda: [*latest(workspace), place.fill(), _fresh(workspace)], [], outputs)
 
     return fill
 
@@ -86,6 +87,13 @@ def _list(form: Form, workspace: Workspace) -> Any:
     compat.on(listed.change, lambda names: _about(workspace, names), [listed], [about])
     compat.on(button.click, lambda: compat.change(choices=choices.names(workspace)), [], [listed])
     return listed
+
+
+def _fresh(workspace: Workspace) -> Any:
+    """The list as it is now, with the loaded checkpoint chosen if there is one."""
+    found, model = choices.names(workspace), workspace.host.model
+    loaded = model.entry.name if model is not None else None
+    return compat.change(choices=found, value=[loaded]) if loaded in found else compat.change(choices=found)
 
 
 def _about(workspace: Workspace, names: list[str] | None) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -17,6 +21,19 @@ START_SECONDS, LOAD_MS = 200, 120_000
 LOGIN = ("tester", "a password")
 
 Open = Callable[..., Any]
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """Headless Chromium, or a skip that says what is missing."""
+    path = os.environ.get("ASTOLFO_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium on the PATH (ASTOLFO_CHROMIUM names another one)")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield made
+        made.close()
 
 
 def look(page: Any, name: str, *, whole: bool = True) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.demo import architecture
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.hosts.standalone import StandaloneHost
-from tests.ui.browsing import ALLOWED, FLAGS, LOAD_MS, LOGIN, MERGE, NAMES, ROOT, START_SECONDS, Open
+from tests.ui.browsing import ALLOWED, LOAD_MS, LOGIN, MERGE, ROOT, START_SECONDS, Open, browser
 
 
 @pytest.fixture(scope="session")
@@ -89,15 +88,8 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A browser, or a skip that says what is missing."""
-    path = os.environ.get("ASTOLFO_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip("no Chromium on the PATH (ASTOLFO_CHROMIUM names another one)")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    with browser() as made:
         yield made
-        made.close()
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ def test_every_panel_fits_in_light_and_dark(open_page: Open, name: str, width: i
     for theme in ("dark", "light"):
         if theme == "light":
             page.evaluate("document.body.classList.remove('dark')")
-        for panel in ("Lab", "Merge", "Search"):
+        for panel in ("Lab", "Merge", "Search", "Models"):
             tab(page, panel)
             page.wait_for_timeout(200)
             over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

@@ -194,3 +194,10 @@ def test_markers_that_cannot_be_written_are_refused(
         markers.start(workspace, {**MARKED, "markers": markers.THESE, "these": ["v_pred"], **change})
     assert where in error.value.where
     assert workspace.jobs.list() == []
+
+
+def test_opening_the_page_refreshes_the_list_and_leaves_the_choice_without_a_loaded_model(
+    workspace: Workspace, own: Path
+) -> None:
+    update = models._fresh(workspace)
+    assert "value" not in update and {A, B} <= set(update["choices"])
