@@ -56,7 +56,7 @@ class Client:
     """Requests to one running WebUI."""
 
     def __init__(self, url: str, auth: tuple[str, str] | None = None) -> None:
-        self._http = httpx.Client(base_url=url, auth=auth, timeout=280.0)
+        self._http = httpx.Client(base_url=url, auth=auth, timeout=900.0)
 
     def close(self) -> None:
         self._http.close()
@@ -130,3 +130,8 @@ def apart(first: Picture, second: Picture) -> int:
     if first.shape != second.shape:
         return 256
     return int(np.abs(first.astype(int) - second.astype(int)).max())
+
+
+def distance(first: Picture, second: Picture) -> float:
+    """Mean difference of two pictures of one size in levels of 255."""
+    return float(np.abs(first.astype(float) - second.astype(float)).mean())

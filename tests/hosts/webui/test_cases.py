@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.hosts.webui.calls import Drawn, apart, astolfo
+from tests.hosts.webui.calls import Drawn, apart, astolfo, distance
 from tests.hosts.webui.settings import HIRES, LONG, SETTINGS, Setting
 from tests.hosts.webui.stage import Host
 
@@ -74,8 +74,9 @@ def test_a_batch_is_its_single_pictures(host: Host, family: str, sampler: str, p
     values = {"sampler_name": sampler, "prompt": LONG, "negative_prompt": "hill", **astolfo(**PANELS[panel])}
     batch = host.client.txt2img(batch_size=3, seed=20, **values)
     singles = [host.client.txt2img(seed=20 + place, **values).picture for place in range(3)]
-    assert max(map(apart, batch.pictures, singles)) <= 2
-    assert apart(*singles[:2]) > 2
+    # A level of noise of 4519 or 9999 leaves float32 three digits of the picture, which the next steps enlarge.
+    other = distance(*singles[:2])
+    assert max(map(distance, batch.pictures, singles)) < 0.1 * other
 
 
 def test_and_weights_are_the_webuis_own(host: Host) -> None:
@@ -110,13 +111,12 @@ def test_a_refiner_that_says_nothing_is_read_as_it_says(host: Host) -> None:
     host.loaded = ""
 
 
-@pytest.mark.parametrize("strength", [0.3, 0.75])
 @pytest.mark.parametrize("panel", PANELS)
-def test_img2img_keeps_what_its_strength_leaves(host: Host, panel: str, strength: float) -> None:
+def test_img2img_keeps_what_its_strength_leaves(host: Host, panel: str) -> None:
     """A weaker denoising stays nearer to what comes out at strength 0, in every reading."""
     setting = SETTINGS["img2img"]
     on = {**astolfo(**PANELS[panel]), "scheduler": "SGM Uniform", "steps": 12}
-    start = setting.draw(host, denoising_strength=0.0, scheduler="SGM Uniform", steps=12).picture.astype(float)
-    weak = np.abs(setting.draw(host, denoising_strength=strength, **on).picture - start).mean()
-    strong = np.abs(setting.draw(host, denoising_strength=1.0, **on).picture - start).mean()
-    assert 0 < weak < strong
+    start = setting.draw(host, denoising_strength=0.0, scheduler="SGM Uniform", steps=12).picture
+    weak = distance(setting.draw(host, denoising_strength=0.3, **on).picture, start)
+    strong = distance(setting.draw(host, denoising_strength=1.0, **on).picture, start)
+    assert 0 < weak < 0.8 * strong

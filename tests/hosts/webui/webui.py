@@ -51,6 +51,7 @@ ENVIRON = {
 }
 #: Live previews download a decoder; pictures that nobody looks at need no files.
 OPTIONS = {
+    "sd_model_checkpoint": "sd1.safetensors",
     "live_previews_enable": False,
     "show_progress_type": "Approx cheap",
     "auto_launch_browser": "Disable",
