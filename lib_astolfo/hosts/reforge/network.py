@@ -87,9 +87,9 @@ class ReForge:
         return base.diffusion_model(x_in.to(dtype), timestep, context=context, transformer_options={}, **labels)
 
     def learned(self, sd_model: Any, texts: Any) -> Any:
-        """It moves the text encoders to their device by itself."""
-        with torch.inference_mode(False):
-            return sd_model.get_learned_conditioning(texts)
+        """It would move the text encoders to their device by itself, but leave what a generation made of them."""
+        _put_on_device(sd_model.forge_objects.clip.patcher)
+        return sd_model.get_learned_conditioning(texts)
 
     def encode(self, sd_model: Any, image: torch.Tensor) -> torch.Tensor:
         vae = sd_model.forge_objects_original.vae

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import torch
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.hosts.standalone import StandaloneHost
-from tests.hosts.webui.calls import REQUEST, Drawn, apart, astolfo, decode
+from tests.hosts.webui.calls import REQUEST, Drawn, Refused, apart, astolfo, decode
 from tests.hosts.webui.stage import Host, Stage
+from tests.hosts.webui.test_start_again import reload_page
 from tests.hosts.webui.webui import Start
 
 INSIDE = Path(__file__).parent / "inside"
@@ -186,3 +188,31 @@ def test_loading_follows_the_webui_and_back(inside: Host) -> None:
     inside.client.post("/inside/unload", {})
     assert not inside.client.get("/inside/state")["in_memory"]
     assert inside.client.txt2img().text.find("Model: sdxl-b") > 0, "the WebUI loads it again when it draws"
+
+
+def answered(host: Host, path: str) -> Any:
+    """What an extension's route says; they are put on the app after the WebUI's own."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return host.client.get(path)
+        except Refused:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def test_after_reload_ui_everything_is_registered_once(inside: Host) -> None:
+    before = inside.client.get("/inside/state")
+    wanted = {"app_started": 1, "ui_tabs": 1, "model_loaded": 1, "cfg_denoiser": 1, "script_unloaded": 1}
+    assert before["callbacks"] == wanted
+    paths = inside.client.get("/openapi.json")["paths"]
+    reload_page(inside)
+    after = answered(inside, "/inside/state")
+    assert after["callbacks"] == wanted and after["scripts"] == 1
+    assert (after["model"], after["folders"]) == (before["model"], before["folders"])
+    assert list(inside.client.get("/openapi.json")["paths"]) == list(paths)
+    shown = [one["props"].get("elem_id") for one in inside.client.get("/config")["components"]]
+    assert shown.count("astolfo_page") == 1
+    job = inside.client.call("POST", "/astolfo/v1/doctor", {"models": ["sd1"]})
+    assert job["state"] in ("queued", "running"), "the jobs folder was let go by the load of before"
