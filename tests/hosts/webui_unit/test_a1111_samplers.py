@@ -64,6 +64,7 @@ class Ddim:
         self.model_wrap_cfg = Guided(shared.sd_model)
         self.model_wrap: Any = None
         self.fails = False
+        self.func: Any = None
 
     def get_timesteps(self, p: Any, steps: int) -> Tensor:
         return torch.clip(torch.arange(0, 1000, 1000 // steps) + 1, 0, 999)
@@ -238,3 +239,48 @@ def test_the_network_is_that_of_the_model_loaded_at_the_step(shared: Any) -> Non
     made = p.sampler.model_wrap(torch.zeros(1, 4, 2, 2), torch.ones(1), cond=3.0)
     assert torch.allclose(made, torch.full_like(made, -3.0 * 0.5**0.5))
     assert float(p.sampler.model_wrap.sigmas[-1]) == pytest.approx(float(sigmas()[-1]), rel=1e-5)
+
+
+def plms(model: Any, x: Tensor, timesteps: Tensor, extra_args: Any = None, callback: Any = None) -> Tensor:
+    """Its first step, the average of the noise of two timesteps (modules/sd_samplers_timesteps_impl.py)."""
+    alphas = model.inner_model.inner_model.alphas_cumprod[timesteps]
+    for place in range(len(timesteps) - 1, 0, -1):
+
+        def step(noise: Tensor, x: Tensor = x, at: int = place) -> Tensor:
+            x0 = (x - (1 - alphas[at]).sqrt() * noise) / alphas[at].sqrt()
+            return alphas[at - 1].sqrt() * x0 + (1 - alphas[at - 1]).sqrt() * noise
+
+        noise = model(x, timesteps[place].repeat(len(x)).float(), **extra_args)
+        if place == len(timesteps) - 1:
+            after = model(step(noise), timesteps[place - 1].repeat(len(x)).float(), **extra_args)
+            noise = (noise + after) / 2
+        x = step(noise)
+    return x
+
+
+@pytest.mark.parametrize("steps", [4, 8])
+def test_plms_leaves_pure_noise_by_a_step_of_ddim(shared: Any, steps: int) -> None:
+    """The network's guess jumps between timesteps, as a real one's does; averaged at zero SNR that is all one sees."""
+    shared.sd_model.apply_model = lambda x, t, cond: 0.5 * torch.cos(t / 10).reshape(-1, 1, 1, 1) * torch.ones_like(x)
+    shared.sd_model.alphas_cumprod = alphas_cumprod(True).float()
+    p = job(shared, steps)
+    p.sampler.func = plms
+    samplers.install_timesteps(p, reading(TERMINAL))
+    model = p.sampler.model_wrap_cfg
+    model.inner_model = p.sampler.model_wrap
+
+    class Called:
+        inner_model = model.inner_model
+
+        def __call__(self, x: Tensor, t: Tensor, **kw: Any) -> Tensor:
+            return p.sampler.model_wrap(x, t, **kw)
+
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(7))
+    times = p.sampler.get_timesteps(p, steps)
+    made = p.sampler.func(Called(), x, timesteps=times, extra_args={"cond": None})
+    plain = plms(Called(), x, times, {"cond": None})
+    assert float(plain.abs().max()) > 6 > 4 > float(made.abs().max())
+    assert torch.equal(
+        p.sampler.func(Called(), x, timesteps=times[:-1], extra_args={"cond": None}),
+        plms(Called(), x, times[:-1], {"cond": None}),
+    )
