@@ -36,7 +36,7 @@ STALE = (
     "Astolfo off are not: load the checkpoint anew"
 )
 EULER, FLOW_SCHEDULE = "Euler", "SGM Uniform"
-NOT_FOR_FLOW = ("Karras", "karras", "Exponential", "exponential", "Polyexponential", "polyexponential")
+NOT_FOR_FLOW = ("Karras", "karras", "Exponential", "exponential", "Polyexponential", "polyexponential", "Normal")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def over_own_levels(sampler: Any, denoiser: Denoiser, make: Callable[[], Tensor]
     """What ``make`` gives, ``sampler.get_sigmas``; for flow made over its own levels, 0 to 1, as ComfyUI makes it.
 
     In exploding coordinates, up to 9999, Karras and Beta in sigma would leave the picture a few steps or one. What is
-    above 1 or rises was not made over the levels (Align Your Steps, a limit in the WebUI's settings): left as it is.
+    above 1 or does not fall was not made for such levels (Align Your Steps, Laplace, a limit in the settings): left.
     """
     ours = getattr(sampler, "model_wrap", None)
     if denoiser.native or not isinstance(ours, SigmaDenoiser):
@@ -32,7 +32,7 @@ def over_own_levels(sampler: Any, denoiser: Denoiser, make: Callable[[], Tensor]
         levels = make()
     finally:
         sampler.model_wrap = ours
-    made_over = float(levels.max()) <= 1.0 + ROUNDING and bool((levels[1:] <= levels[:-1]).all())
+    made_over = float(levels.max()) <= 1.0 + ROUNDING and bool((levels[1:] < levels[:-1]).all())
     return denoiser.from_level(levels) if made_over else make()
 
 
