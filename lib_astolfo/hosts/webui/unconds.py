@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
@@ -35,17 +36,17 @@ def write(value: Any, cond: Conditioning) -> Any:
     return made
 
 
-def fitted(cond: Conditioning, tokens: int, empty: Encode) -> Conditioning:
-    """``cond`` [B, T, C] with ``tokens`` tokens: filled with the encoded empty text as A1111 does it, or cut.
+def filled(cond: Conditioning, tokens: int, empty: Encode) -> Conditioning:
+    """``cond`` [B, T, C] filled up to ``tokens`` tokens with the encoded empty text, as A1111 does it.
 
     modules/sd_samplers_cfg_denoiser.py:100-111.
     """
     if cond.tokens >= tokens:
-        return replace(cond, crossattn=cond.crossattn[:, :tokens])
+        return cond
     chunk = empty("").crossattn.to(cond.crossattn).expand(len(cond), -1, -1)
     times = -(-(tokens - cond.tokens) // chunk.shape[1])
-    filled = torch.cat([cond.crossattn, chunk.repeat(1, times, 1)], dim=1)[:, :tokens]
-    return replace(cond, crossattn=filled)
+    longer = torch.cat([cond.crossattn, chunk.repeat(1, times, 1)], dim=1)[:, :tokens]
+    return replace(cond, crossattn=longer)
 
 
 @dataclass
@@ -63,13 +64,13 @@ class Swap:
     model_key: Callable[[], object]
     rows: tuple[bool, ...] | None = None
     pads: bool = False
-    sigma_start: float = float("inf")
+    sigma_start: float = math.inf
     sigma_end: float = 0.0
     _encoded: dict[tuple[object, str], Conditioning] = field(default_factory=dict)
 
     def __call__(self, value: Any, *, cond_tokens: int, sigma: Tensor) -> Any:
         """The uncond for this step in place of ``value``, for prompts of ``cond_tokens`` tokens at ``sigma`` [n]."""
-        if self.uncond.mode == "host" or not self.sigma_end <= float(sigma.max()) <= self.sigma_start:
+        if self.uncond.mode == "host" or not (self._everywhere or self._reaches(sigma)):
             return value
         host = read(value, self.pooled)
         rows = self.rows or (True,) * len(host)
@@ -77,8 +78,16 @@ class Swap:
             return value
         if all(rows):
             return write(value, self._chosen(host, cond_tokens))
-        chosen = fitted(self._chosen(host, host.tokens), host.tokens, self._encode)
-        return write(value, _by_row(rows, chosen, host))
+        chosen = self._chosen(host, host.tokens)
+        tokens = math.lcm(chosen.tokens, host.tokens)
+        return write(value, _by_row(rows, chosen.with_tokens(tokens), host.with_tokens(tokens)))
+
+    @property
+    def _everywhere(self) -> bool:
+        return self.sigma_start == math.inf and self.sigma_end <= 0.0
+
+    def _reaches(self, sigma: Tensor) -> bool:
+        return self.sigma_end <= float(sigma.max()) <= self.sigma_start
 
     def prepare(self) -> None:
         """Encode what will be needed by the model that is loaded now, where that cannot take memory from the sampler.
@@ -99,7 +108,7 @@ class Swap:
 
     def _padded(self, text: str, tokens: int) -> Conditioning:
         encoded = self._encode(text)
-        return fitted(encoded, tokens, self._encode) if self.pads and encoded.tokens < tokens else encoded
+        return filled(encoded, tokens, self._encode) if self.pads else encoded
 
     def _encode(self, text: str) -> Conditioning:
         key = (self.model_key(), text)

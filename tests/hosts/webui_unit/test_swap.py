@@ -160,10 +160,13 @@ def test_rows_with_a_negative_prompt_keep_it(mode: str, mapping: bool) -> None:
         assert torch.equal(new[1], old[1]) and torch.equal(new[::2], all_rows[::2])
 
 
-def test_a_longer_uncond_in_a_mixed_batch_is_cut_to_the_batch() -> None:
-    made = run(swap(Uncond("text", text="x" * 80), rows=(True, False)), host(["", "bad"]), tokens=154)
-    assert made.shape[1] == 77
-    assert torch.equal(made["crossattn"][0], Encoder()("x" * 80).crossattn[0, :77])
+def test_a_longer_uncond_in_a_mixed_batch_stays_whole() -> None:
+    """The others' tokens are repeated, which attention cannot tell."""
+    own, alone = host(["", "bad"]), run(swap(Uncond("text", text="x" * 80)), host([""]), tokens=154)
+    made = run(swap(Uncond("text", text="x" * 80), rows=(True, False)), own, tokens=154)
+    assert made.shape[1] == 154 and torch.equal(made[:1], alone)
+    assert torch.equal(made[1, :77], own[1]) and torch.equal(made[1, 77:], own[1])
+
 
 
 @pytest.mark.parametrize(
