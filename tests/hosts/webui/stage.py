@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.hosts.webui import settings, tiny_a1111, tiny_reforge
@@ -70,6 +72,19 @@ class Stage:
         start = self.host.webui.start
         self.stop()
         return self.at(start)
+
+    @contextmanager
+    def beside(self, extension: Path) -> Iterator[Host]:
+        """The WebUI with one more extension, a folder of the suite; without it again afterwards."""
+        self.stop()
+        place = self.data / "extensions" / extension.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(extension, target_is_directory=True)
+        try:
+            yield self.at(Start())
+        finally:
+            self.stop()
+            place.unlink()
 
     def stop(self) -> None:
         if self.host is not None:
