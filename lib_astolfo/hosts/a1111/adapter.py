@@ -77,6 +77,9 @@ class A1111Adapter(CommonAdapter):
     def failed(self, p: Any) -> None:
         """Nothing: what is ours here goes with the sampler."""
 
+    def tell(self, error: Exception) -> None:
+        """Nothing: the page shows what is raised (modules/call_queue.py:74-92)."""
+
     def seen(self, params: Any) -> None:
         """Cond and uncond stand behind each other here; the last rows are the pictures, each once."""
         count = params.text_uncond.shape[0]

@@ -10,7 +10,7 @@ from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.hosts.webui.adapter import Reading
 from lib_astolfo.hosts.webui.common import ON_TIMESTEPS, CommonAdapter
 
-from . import samplers
+from . import samplers, telling
 
 ZERO_TERMINAL = "Zero Terminal SNR"
 PLAIN_TOP, ZERO_TERMINAL_TOP = 14.614642, 4518.7637
@@ -90,6 +90,9 @@ class ReforgeAdapter(CommonAdapter):
 
     def failed(self, p: Any) -> None:
         samplers.put_back_levels()
+
+    def tell(self, error: Exception) -> None:
+        telling.tell(error)
 
     def seen(self, params: Any) -> None:
         """Nothing: reForge's guidance functions get all they need."""

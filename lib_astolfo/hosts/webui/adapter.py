@@ -75,6 +75,9 @@ class Adapter(Protocol):
     def failed(self, p: Any) -> None:
         """An error of ours stops this pass: put back what the host puts back behind a sampler that returns."""
 
+    def tell(self, error: Exception) -> None:
+        """Called in the host's drawing thread when ``error`` is about to end the picture: have the page say it."""
+
     def encode(self, text: str) -> Conditioning:
         """A positive prompt, one row: "" is null. Call it where the host itself could encode."""
 

@@ -171,7 +171,9 @@ class Hook:
 
         def refuse(*args: Any, **kw: Any) -> NoReturn:
             self._adapter.failed(p)
-            raise _shown(error)
+            shown = _shown(error)
+            self._adapter.tell(shown)
+            raise shown
 
         p.sampler.sample = refuse
         p.sampler.sample_img2img = refuse
@@ -186,7 +188,9 @@ class Hook:
             tokens, sigma = params.text_cond.shape[1], self._adapter.sigma(params)
             params.text_uncond = swap(params.text_uncond, cond_tokens=tokens, sigma=sigma)
         except Exception as error:
-            params.text_uncond = Broken(_shown(error))
+            shown = _shown(error)
+            self._adapter.tell(shown)
+            params.text_uncond = Broken(shown)
 
 
 def _forget(p: Any) -> None:

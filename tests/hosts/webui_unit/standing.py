@@ -83,6 +83,7 @@ class Host:
     left_over: bool = False
     readings: list[Reading] = field(default_factory=list)
     failures: int = 0
+    told: list[Exception] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
 
     def loaded(self) -> LoadedFile:
@@ -113,6 +114,9 @@ class Host:
 
     def failed(self, p: Any) -> None:
         self.failures += 1
+
+    def tell(self, error: Exception) -> None:
+        self.told.append(error)
 
     def encode(self, text: str) -> Conditioning:
         if text == "no such encoder":

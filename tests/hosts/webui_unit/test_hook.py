@@ -108,6 +108,7 @@ def test_an_error_of_ours_stops_the_picture(
     with pytest.raises(error, match=words):
         stage.generate(Processing(), on(**asked), hires=hires)
     assert stage.host.failures == 1
+    assert [words in str(told) for told in stage.host.told] == [True]
     assert values(stage.generate(Processing(), on(), hires=hires)) == PLAIN
 
 
@@ -127,6 +128,7 @@ def test_an_error_within_a_step_stops_the_picture(stage: Stage, monkeypatch: pyt
         with pytest.raises(Failed, match="ZeroDivisionError") as caught:
             stage.generate(Processing(), on(uncond="zero"))
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert stage.host.told == [caught.value]
     assert values(stage.generate(Processing(), on(uncond="zero"))) == [[ZERO, ZERO]] * 3
 
 
