@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -84,7 +85,9 @@ class Client:
         """Load a checkpoint by the name of its file without the ending; nothing happens if it is loaded."""
         for known in self.get("/sdapi/v1/sd-models"):
             if known["model_name"] == checkpoint:
-                self.set_options(sd_model_checkpoint=known["title"])
+                names = (known["title"], Path(known["filename"]).name)
+                if self.options()["sd_model_checkpoint"] not in names:
+                    self.set_options(sd_model_checkpoint=known["title"])
                 return
         raise LookupError(f"{checkpoint}: the WebUI has no such checkpoint")
 

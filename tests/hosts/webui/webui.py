@@ -58,7 +58,13 @@ OPTIONS = {
     "samples_save": False,
     "grid_save": False,
     "lora_add_hashes_to_infotext": False,
+    # Defaults; set later, each would load the checkpoint once more.
+    "sd_vae": "Automatic",
+    "sd_vae_overrides_per_model_preferences": True,
+    "fp8_storage": "Disable",
+    "cache_fp16_weight": False,
 }
+OWN_OPTIONS: dict[str, dict[str, object]] = {"a1111": {}, "reforge": {"sd_text_encoder": "Automatic"}}
 START_SECONDS = 300.0
 
 
@@ -160,7 +166,7 @@ class WebUI:
             extension.unlink()
         config = self.data / "config.json"
         if not config.is_file():
-            config.write_text(json.dumps(OPTIONS))
+            config.write_text(json.dumps(OPTIONS | OWN_OPTIONS[self.program.kind]))
 
     def _wait_ready(self, deadline: float) -> None:
         """Both lines in the log, then the port: a request before "Startup time:" ends A1111's start."""
