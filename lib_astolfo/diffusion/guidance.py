@@ -61,10 +61,14 @@ def cfg_rescale(guided: Tensor, cond: Tensor, rescale: float) -> Tensor:
     Both [B, ...] in the space of the network's output (v for v models, the velocity for rf); the standard deviation
     is that of each batch member. Where ``guided`` has none, it stays as it is.
     """
+    return guided * _factor(guided, cond, rescale)
+
+
+def _factor(guided: Tensor, cond: Tensor, rescale: float) -> Tensor:
+    """[B, 1, ...]; 1 where ``guided`` has no spread."""
     dims = tuple(range(1, guided.ndim))
-    spread = guided.std(dim=dims, keepdim=True)
-    ratio = torch.where(spread > 0, cond.std(dim=dims, keepdim=True) / spread, torch.ones_like(spread))
-    return guided * (rescale * ratio + (1.0 - rescale))
+    ratio = cond.std(dim=dims, keepdim=True) / guided.std(dim=dims, keepdim=True)
+    return ratio.nan_to_num(nan=1.0, posinf=1.0) * rescale + (1.0 - rescale)
 
 
 def rescale_x0(guided: Tensor, cond: Tensor, x: Tensor, sigma: Tensor, *, rescale: float, row: Prediction) -> Tensor:
@@ -74,7 +78,8 @@ def rescale_x0(guided: Tensor, cond: Tensor, x: Tensor, sigma: Tensor, *, rescal
     the noise (ComfyUI nodes_model_advanced.py RescaleCFG converts likewise; on flow its formula does not hold).
     """
     origin = _origin(x, sigma.reshape((-1,) + (1,) * (x.ndim - 1)).to(x.dtype), row)
-    return origin + cfg_rescale(guided - origin, cond - origin, rescale)
+    output = guided - origin
+    return torch.addcmul(origin, output, _factor(output, cond - origin, rescale))
 
 
 def _origin(x: Tensor, s: Tensor, row: Prediction) -> Tensor:

@@ -36,7 +36,7 @@ class Scalings(NamedTuple):
 
 def vp_path(s: Tensor) -> Pair:
     """Variance preserving, from s = σ/α: α² + σ² = 1. The path of SD and SDXL."""
-    alpha = 1.0 / (s * s + 1.0) ** 0.5
+    alpha = (s * s + 1.0) ** -0.5
     return alpha, s * alpha
 
 

@@ -117,6 +117,9 @@ def _mean_cond(x_out: Tensor, conds_list: Any, like: Tensor) -> Tensor:
         if total == 0:
             means.append(like[place])
             continue
+        if len(conds) == 1:
+            means.append(x_out[conds[0][0]])
+            continue
         means.append(sum(x_out[index] * (weight / total) for index, weight in conds))
     return torch.stack(means)
 

@@ -67,6 +67,7 @@ class Swap:
     sigma_start: float = math.inf
     sigma_end: float = 0.0
     _encoded: dict[tuple[object, str], Conditioning] = field(default_factory=dict)
+    _made: dict[tuple[object, int, int], Conditioning] = field(default_factory=dict)
 
     def __call__(self, value: Any, *, cond_tokens: int, sigma: Tensor) -> Any:
         """The uncond for this step in place of ``value``, for prompts of ``cond_tokens`` tokens at ``sigma`` [n]."""
@@ -87,7 +88,8 @@ class Swap:
         return self.sigma_start == math.inf and self.sigma_end <= 0.0
 
     def _reaches(self, sigma: Tensor) -> bool:
-        return self.sigma_end <= float(sigma.max()) <= self.sigma_start
+        """All pictures of a batch are at one level."""
+        return self.sigma_end <= float(sigma.flatten()[0]) <= self.sigma_start
 
     def prepare(self) -> None:
         """Encode what will be needed by the model that is loaded now, where that cannot take memory from the sampler.
@@ -101,10 +103,15 @@ class Swap:
             self._encode(text)
 
     def _chosen(self, host: Conditioning, tokens: int) -> Conditioning:
-        """Zero has as many tokens as the prompt, so that nothing is filled in beside it."""
-        if self.uncond.mode == "zero":
-            host = _with_tokens(host, tokens)
-        return resolve(self.uncond, host=host, encode=lambda text: self._padded(text, tokens))
+        """Zero has as many tokens as the prompt, so that nothing is filled in beside it.
+
+        Made once: of the host's it takes over batch and size ids, which stay what they are within a pass.
+        """
+        key = (self.model_key(), tokens, len(host))
+        if key not in self._made:
+            taken = _with_tokens(host, tokens) if self.uncond.mode == "zero" else host
+            self._made[key] = resolve(self.uncond, host=taken, encode=lambda text: self._padded(text, tokens))
+        return self._made[key]
 
     def _padded(self, text: str, tokens: int) -> Conditioning:
         encoded = self._encode(text)
