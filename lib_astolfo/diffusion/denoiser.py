@@ -6,6 +6,7 @@ Importing this module makes ``k_diffusion.sampling`` importable (see ``kdiffusio
 from __future__ import annotations
 
 import math
+import copy
 from collections.abc import Callable
 
 import torch
@@ -48,6 +49,14 @@ class Denoiser:
         self.sigma_data = 1.0
         self.sigmas = self.from_level(self.levels.sigmas)
         self.log_sigmas = self.sigmas.log()
+
+    def over(self, levels: Levels) -> Denoiser:
+        """The same with other noise levels."""
+        made = copy.copy(self)
+        made.levels = levels
+        made.sigmas = made.from_level(levels.sigmas)
+        made.log_sigmas = made.sigmas.log()
+        return made
 
     def __call__(self, x: Tensor, sigma: Tensor, **kw: object) -> Tensor:
         """The same as ``forward``."""

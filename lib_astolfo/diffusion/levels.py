@@ -6,6 +6,8 @@ Sigma is in the process's own coordinates: noise per unit of picture for the dif
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,12 @@ class Levels:
         self.sigmas = flow_sigmas(self.shift) if self.flow else sigmas(sampling.zero_terminal_snr, like=like)
         self.log_sigmas = self.sigmas.log()
         self._copies: dict[torch.device, Tensor] = {}
+
+    def over(self, sigmas: Tensor) -> Levels:
+        """The same process with other noise levels, float32 [1000], rising."""
+        made = copy.copy(self)
+        made.sigmas, made.log_sigmas, made._copies = sigmas, sigmas.log(), {}
+        return made
 
     @property
     def sigma_min(self) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lib_astolfo.diffusion.denoiser import Denoiser
 from lib_astolfo.diffusion.guidance import rescale_x0
 from lib_astolfo.diffusion.schedule import alphas_cumprod
 from lib_astolfo.hosts.webui import starts
@@ -42,7 +43,7 @@ def install(p: Any, reading: Reading) -> None:
 
     on_timesteps = isinstance(p.sampler, sd_samplers_timesteps.CompVisSampler)
     if reading.replaces:
-        if isinstance(p.sampler, forge_alter_samplers.AlterSampler):
+        if isinstance(p.sampler, forge_alter_samplers.AlterSampler) and reading.denoiser.levels.flow:
             _schedule_of_altered(p)
         if not on_timesteps:
             starts.first_noise(p, reading)
@@ -53,7 +54,7 @@ def install(p: Any, reading: Reading) -> None:
 
 
 def _schedule_of_altered(p: Any) -> None:
-    """These samplers make their schedule over the network's levels: here over those of their ``model_wrap``, as others.
+    """These samplers make their schedule over the network's levels: here over those of their ``model_wrap``.
 
     modules_forge/forge_alter_samplers.py:144-212.
     """
@@ -121,7 +122,7 @@ def _patched_unet(reading: Reading) -> Iterator[Any]:
     unet.model_options = dict(before.model_options)
     own, ours = own_sampling(before), None
     if reading.replaces:
-        ours = ModelSampling(reading.denoiser, own).to(unet.load_device)
+        ours = ModelSampling(_with_host_levels(reading), own).to(unet.load_device)
         unet.object_patches[OBJECT] = ours
         unet.object_patches_backup.setdefault(OBJECT, own)
         unet.model.model_sampling = ours  # loading does it too, but some schedules are made before that
@@ -137,6 +138,20 @@ def _patched_unet(reading: Reading) -> Iterator[Any]:
             unet.object_patches_backup.pop(OBJECT, None)
         if objects.unet is unet:
             objects.unet = before
+
+
+def _with_host_levels(reading: Reading) -> Denoiser:
+    """reForge rescales the levels of a file with the key ``ztsnr`` a second time before it samples.
+
+    modules/processing.py:1072-1083; the network is then told another timestep here and there, by 1. Left to the host's
+    own way, a picture is the same with the key and without it.
+    """
+    from ldm_patched.modules.model_sampling import rescale_zero_terminal_snr_sigmas
+
+    denoiser = reading.denoiser
+    if reading.like or not denoiser.sampling.zero_terminal_snr:
+        return denoiser
+    return denoiser.over(denoiser.levels.over(rescale_zero_terminal_snr_sigmas(denoiser.levels.sigmas)))
 
 
 def own_sampling(patcher: Any) -> Any:

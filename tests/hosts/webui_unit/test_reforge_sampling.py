@@ -124,3 +124,18 @@ def test_levels_that_the_host_sets_are_its_own() -> None:
     assert ours.own.given is not None
     assert torch.equal(ours.sigmas, before)
     assert set(dict(ours.named_buffers())) == {"sigmas", "log_sigmas"}
+
+
+def test_other_levels_than_the_schedules() -> None:
+    """Where a host rescaled its levels twice, the network is told by those, and the formulas are the same."""
+    plain = made(Sampling("v", zero_terminal_snr=True))
+    levels = plain.denoiser.levels.over(plain.sigmas * 1.01)
+    ours = ModelSampling(plain.denoiser.over(levels), Own())
+    torch.testing.assert_close(ours.sigmas, plain.sigmas * 1.01)
+    between = plain.sigmas[torch.tensor([500])]
+    assert float(plain.timestep(between)) == 500.0
+    nearest = (between.log() - ours.log_sigmas).abs().argmin()
+    assert float(ours.timestep(between)) == float(nearest) != 500.0
+    x = drawn(1, 4, 8, 8)
+    assert torch.equal(ours.calculate_input(between, x), plain.calculate_input(between, x))
+    assert torch.equal(plain.sigmas, made(Sampling("v", zero_terminal_snr=True)).sigmas)
