@@ -5,8 +5,8 @@ Importing this module makes ``k_diffusion.sampling`` importable (see ``kdiffusio
 
 from __future__ import annotations
 
-import math
 import copy
+import math
 from collections.abc import Callable
 
 import torch
