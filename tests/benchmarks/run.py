@@ -20,11 +20,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.benchmarks import files, steps  # noqa: E402
+from tests.benchmarks import files, steps, unet  # noqa: E402
+from tests.benchmarks.measure import measure  # noqa: E402
 from tests.benchmarks.synthetic import SIZES  # noqa: E402
 from tests.benchmarks.table import markdown  # noqa: E402
 
 PARTS = ("merge", "live", "steps")
+FULL = ("unet",)  # takes minutes
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -39,6 +41,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             result["live"] = files.live(folder, options.size, options.repeats)
     if "steps" in options.only:
         result["steps"] = steps.run(128, 0, 3 * options.repeats)
+    if "unet" in options.only:
+        timed = measure([sys.executable, "-m", "tests.benchmarks.unet", "64", "1", "1"])
+        result["unet"] = {"count": unet.count(), "timed": json.loads(timed.output)}
     result["load after"] = os.getloadavg()[0]
     text = markdown(result)
     print(text)
@@ -71,7 +76,7 @@ def _lines(path: str) -> list[str]:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--size", choices=sorted(SIZES), default="eighth", help="size of the synthetic SDXL files")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
+    parser.add_argument("--only", nargs="+", choices=PARTS + FULL, default=list(PARTS), help="parts to measure")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of the merges")
     parser.add_argument("--repeats", type=int, default=5, help="how often each case is run")
     parser.add_argument("--folder", type=Path, default=None, help="where the files are made (four times their size)")

@@ -18,6 +18,7 @@ from lib_astolfo.diffusion.denoiser import Denoiser
 from lib_astolfo.diffusion.guidance import Guidance, GuidedDenoiser
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.uncond import Uncond, plan
+from tests.benchmarks.operations import Operations
 
 STEPS = 20
 
@@ -55,14 +56,21 @@ def ours(network: Network, x: Tensor, sigmas: Tensor, *, sampling: Sampling, res
 
 
 def per_step(action: Callable[[], Tensor], repeats: int) -> list[float]:
-    """Milliseconds per step of each repeat, after one that is not counted."""
+    """Milliseconds of processor time per step of each repeat, after one that is not counted."""
     action()
     times = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = time.process_time()
         action()
-        times.append((time.perf_counter() - started) * 1000 / STEPS)
+        times.append((time.process_time() - started) * 1000 / STEPS)
     return times
+
+
+def counted(action: Callable[[], Tensor]) -> dict[str, float]:
+    """Tensor operations and the numbers they give, in thousands, per step."""
+    with Operations() as seen:
+        action()
+    return {"operations": seen.operations / STEPS, "thousands": seen.numbers / STEPS / 1000}
 
 
 def run(side: int, work: int, repeats: int) -> list[dict[str, Any]]:
@@ -82,6 +90,7 @@ def run(side: int, work: int, repeats: int) -> list[dict[str, Any]]:
         cases[name] = lambda s=sampling, r=rescale, v=levels: ours(network, x * v[0], v, sampling=s, rescale=r)  # type: ignore[misc]
     found: dict[str, list[float]] = {name: [] for name in cases}
     with torch.no_grad():
+        counts = {name: counted(case) for name, case in cases.items()}
         for _ in range(repeats):
             for name, case in cases.items():
                 found[name] += per_step(case, 1)
@@ -89,6 +98,7 @@ def run(side: int, work: int, repeats: int) -> list[dict[str, Any]]:
     return [
         {"case": name, "ms": statistics.median(times), "low": min(times), "high": max(times)}
         | {"more_ms": statistics.median(times) - base}
+        | counts[name]
         for name, times in found.items()
     ]
 

@@ -17,6 +17,8 @@ def markdown(result: dict[str, Any]) -> str:
         lines += _live(result["live"])
     if "steps" in result:
         lines += _steps(result["steps"])
+    if "unet" in result:
+        lines += _unet(result["unet"])
     return "\n".join(lines)
 
 
@@ -78,10 +80,28 @@ def _steps(rows: list[dict[str, Any]]) -> list[str]:
         "Euler with guidance written out, against k-diffusion's Euler with the denoiser, guidance and a zero uncond "
         "with a range.",
         "",
-        "| case | ms per step | more than none |",
-        "|---|---|---|",
+        "| case | processor ms per step | more than none | tensor operations per step | thousands of numbers |",
+        "|---|---|---|---|---|",
     ]
     for row in rows:
         spread = {"median": row["ms"], "low": row["low"], "high": row["high"]}
-        lines.append(f"| {row['case']} | {_range(spread)} | {row['more_ms']:.2f} |")
+        counts = f"{row['operations']:.0f} | {row['thousands']:.0f}"
+        lines.append(f"| {row['case']} | {_range(spread)} | {row['more_ms']:.2f} | {counts} |")
     return [*lines, ""]
+
+
+def _unet(part: dict[str, Any]) -> list[str]:
+    counts, timed = part["count"], part["timed"]
+    spread = {"median": sorted(timed["seconds"])[len(timed["seconds"]) // 2]}
+    spread |= {"low": min(timed["seconds"]), "high": max(timed["seconds"])}
+    return [
+        "## A step of a full-size SDXL UNet (prompt and uncond of one picture)",
+        "",
+        "| what | figure |",
+        "|---|---|",
+        f"| arithmetic of matrix products and convolutions, latents 128×128 | {counts['flops'] / 1e12:.2f} TFLOP |",
+        f"| tensor operations | {counts['operations']} |",
+        f"| numbers they give | {counts['numbers'] / 1e6:.0f} million |",
+        f"| processor seconds in bfloat16, latents {timed['side']}×{timed['side']} | {_range(spread, 1)} |",
+        "",
+    ]
