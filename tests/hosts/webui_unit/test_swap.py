@@ -168,7 +168,6 @@ def test_a_longer_uncond_in_a_mixed_batch_stays_whole() -> None:
     assert torch.equal(made[1], own["crossattn"][1].repeat(2, 1))
 
 
-
 @pytest.mark.parametrize(
     ("sigma", "inside"), [(20.0, False), (10.0, True), (5.0, True), (1.0, True), (0.99, False), (0.0, False)]
 )
