@@ -92,7 +92,7 @@ def log_on_failure(request: pytest.FixtureRequest) -> Iterator[None]:
     """The end of the WebUI's log below a test that failed."""
     yield
     report = getattr(request.node, "report_of_call", None)
-    stage = request.node.funcargs.get("stage")
+    stage = (getattr(request.node, "funcargs", None) or {}).get("stage")  # None when interrupted
     if report is not None and report.failed and stage is not None and stage.host is not None:
         report.sections.append(("end of the WebUI's log", stage.host.webui.tail()))
 
