@@ -47,7 +47,7 @@ def install(p: Any, reading: Reading) -> None:
             _schedule_of_altered(p)
         if not on_timesteps:
             starts.first_noise(p, reading)
-        elif reading.denoiser.sampling.zero_terminal_snr:
+        elif reading.denoiser.sampling.zero_terminal_snr and reading.like:  # else as reForge draws a marked file
             starts.trailing(p, devices.device)
     for name in ("sample", "sample_img2img"):
         setattr(p.sampler, name, _within(p, getattr(p.sampler, name), reading))
