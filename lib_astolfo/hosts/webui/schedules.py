@@ -14,6 +14,7 @@ from .denoisers import SigmaDenoiser
 
 PLAIN_MAX = 14.7  # above the noisiest level of plain SD, 14.61: there is next to nothing of the picture left
 ROUNDING = 1e-4
+JUMP = 9.0  # between neighbours; SGM Uniform and Simple have 3 at most, Uniform more than 20
 BETTER = "SGM Uniform or Simple"
 
 
@@ -52,8 +53,21 @@ def advice(sigmas: Tensor, denoiser: Denoiser) -> str:
         )
     wasted = above(sigmas)
     if wasted <= 2 * above(SCHEDULES["sgm_uniform"](denoiser, steps)) + 1:
-        return ""
+        return _jump(sigmas) if denoiser.levels.flow else ""
     return f"the schedule spends {wasted} of {steps} steps above sigma 14.6, where there is only noise; use {BETTER}"
+
+
+def _jump(sigmas: Tensor) -> str:
+    """Flow's lowest level is far below the next ones: with Uniform or Normal, DPM++ 2M then ends 10 % too wide."""
+    small = sigmas[(sigmas > 0.0) & (sigmas < 1.0)]
+    ratios = small[:-1] / small[1:]
+    if not len(ratios) or float(ratios.max()) <= JUMP:
+        return ""
+    high, low = (float(each) for each in small[int(ratios.argmax()) :][:2])
+    return (
+        f"the schedule falls from sigma {high:.2g} to {low:.2g} in one step, which samplers of second order do not "
+        f"follow; use {BETTER}"
+    )
 
 
 def above(sigmas: Tensor) -> int:
