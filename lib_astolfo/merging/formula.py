@@ -13,10 +13,11 @@ from torch import Tensor
 
 from lib_astolfo.checkpoints.reader import CheckpointFile, TensorInfo
 from lib_astolfo.merging import kernels, methods
+from lib_astolfo.merging.method import Method, Option
 
 #: Not in METHODS: how the engine takes a base off and puts it back for methods on differences.
-MINUS = methods.Method("minus", torch.sub, ("a", "b"), into=lambda out, a, b: torch.sub(a, b, out=out))
-PLUS = methods.Method("plus", torch.add, ("a", "b"), into=lambda out, a, b: torch.add(a, b, out=out))
+MINUS = Method("minus", torch.sub, ("a", "b"), into=lambda out, a, b: torch.sub(a, b, out=out))
+PLUS = Method("plus", torch.add, ("a", "b"), into=lambda out, a, b: torch.add(a, b, out=out))
 _OWN = {"minus": MINUS, "plus": PLUS}
 
 
@@ -39,10 +40,10 @@ class Apply:
 
     method: str
     inputs: tuple[Formula, ...]
-    options: tuple[tuple[str, float], ...] = ()
+    options: tuple[tuple[str, Option], ...] = ()
 
     @property
-    def entry(self) -> methods.Method:
+    def entry(self) -> Method:
         return _OWN.get(self.method) or methods.get(self.method)
 
 
@@ -78,7 +79,7 @@ def read(leaf: Leaf) -> Value:
     return Value(0, (leaf,))
 
 
-def apply(method: str, values: list[Value], options: dict[str, float]) -> Value:
+def apply(method: str, values: list[Value], options: dict[str, Option]) -> Value:
     """A method over values; equal leaves are read once."""
     leaves: list[Leaf] = []
     inputs = []

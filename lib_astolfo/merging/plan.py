@@ -28,6 +28,7 @@ from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import formula, methods, policy
 from lib_astolfo.merging.formula import Leaf, Value
+from lib_astolfo.merging.method import Option
 from lib_astolfo.merging.recipe import Recipe
 
 TORCH_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -160,7 +161,7 @@ class _Planner:
         self.layout = layout
         self.any_layout = any_layout
         self._blocks: dict[tuple[str, str], str] = {}
-        self._kept: dict[tuple[int, str], tuple[str, dict[str, float]]] = {}
+        self._kept: dict[tuple[int, str], tuple[str, dict[str, Option]]] = {}
         self._slots: dict[int, list[str]] = {}
 
     def task(self, recipe: Recipe, name: str) -> Task | None:
@@ -215,7 +216,7 @@ class _Planner:
             return part
         return replace(part, value=formula.rounded(part.value, TORCH_DTYPES.get(model.dtype, stored)))
 
-    def reason_and_options(self, recipe: Recipe, name: str, first: _Part) -> tuple[str, dict[str, float]]:
+    def reason_and_options(self, recipe: Recipe, name: str, first: _Part) -> tuple[str, dict[str, Option]]:
         """Why a key is kept whatever the other models hold ("" if it is not), and the method's options for it."""
         if not first.value.leaves[0].info.dtype.is_floating_point:
             return "integers are kept", {}
@@ -224,7 +225,7 @@ class _Planner:
             self._kept[id(recipe), block] = self.block_options(recipe, block)
         return self._kept[id(recipe), block]
 
-    def block_options(self, recipe: Recipe, block: str) -> tuple[str, dict[str, float]]:
+    def block_options(self, recipe: Recipe, block: str) -> tuple[str, dict[str, Option]]:
         """The same for a whole block."""
         if block == OTHER:
             return "of no known block", {}
@@ -250,7 +251,7 @@ class _Planner:
         raise BadInput(name, " and ".join(str(list(s)) for s in dict.fromkeys(shapes)), "one shape in all models")
 
 
-def _combine(recipe: Recipe, values: list[Value], options: dict[str, float]) -> Value:
+def _combine(recipe: Recipe, values: list[Value], options: dict[str, Option]) -> Value:
     method = methods.get(recipe.method)
     if method.space != "delta":
         return formula.apply(recipe.method, values, options)

@@ -18,6 +18,7 @@ from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.diffusion.sampling import PREDICTIONS
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import methods
+from lib_astolfo.merging.method import Method
 
 DTYPES = ("fp16", "bf16", "fp32", "keep")
 BLOCK_NAMES = (*BLOCKS["sd1"], VAE_BLOCK)
@@ -172,7 +173,7 @@ def _check(recipe: Recipe) -> None:
         raise BadInput("output", repr(recipe.output), "a file name")
 
 
-def _check_models(recipe: Recipe, method: methods.Method) -> None:
+def _check_models(recipe: Recipe, method: Method) -> None:
     slots = (*method.inputs, "base") if method.space == "delta" else method.inputs
     for slot in slots:
         if slot not in recipe.models:

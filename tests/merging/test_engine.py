@@ -16,6 +16,7 @@ from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import BadInput, Failed, Stopped
 from lib_astolfo.merging import methods, runs
 from lib_astolfo.merging.engine import merge
+from lib_astolfo.merging.method import Method
 from lib_astolfo.merging.recipe import Recipe
 from tests.merging.tiny import POSITION_IDS, SD1_SHAPES, UNET, Make, add_difference, load, same_bits, weighted_sum
 
@@ -186,9 +187,7 @@ def test_whole_tensor_and_delta_methods_fit_the_engine(
         shapes.append(tuple(deltas[0].shape))
         return torch.stack(deltas).mean(0) * deltas[0].square().sum() * alpha
 
-    entry = methods.Method(
-        "scaled", scaled, ("a",), {"alpha": 1.0}, space="delta", elementwise=False, many=True, formula=""
-    )
+    entry = Method("scaled", scaled, ("a",), {"alpha": 1.0}, space="delta", unit="tensor", many=True, formula="")
     monkeypatch.setitem(methods.METHODS, "scaled", entry)
     files = [load(make(name, seed)) for name, seed in (("base", 1), ("x", 2), ("y", 3))]
     recipe = Recipe("scaled", {"base": "base", "a": "x", "more": "y"}, 0.5)
@@ -232,7 +231,7 @@ def test_torch_keeps_its_threads(make: Make, resolve: Resolve, tmp_path: Path) -
     torch.set_num_threads(3)
     try:
         method = methods.METHODS["weighted_sum"]
-        watched = methods.Method("watched", lambda a, b: inside.append(torch.get_num_threads()) or a, method.inputs)
+        watched = Method("watched", lambda a, b: inside.append(torch.get_num_threads()) or a, method.inputs)
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(methods.METHODS, "watched", watched)
             merge(Recipe("watched", {"a": "a", "b": "b"}), resolve, tmp_path / "out.safetensors", threads=2)

@@ -16,6 +16,7 @@ from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import methods
 from lib_astolfo.merging.engine import merge
+from lib_astolfo.merging.method import Method
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.merging.report import Report
 from tests.merging.tiny import Make, load
@@ -102,7 +103,7 @@ def test_a_clash_can_be_forbidden(trio: None, resolve: Resolve, tmp_path: Path) 
 def test_methods_over_many_models_must_be_told(
     trio: None, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mean = methods.Method("mean", lambda *t: torch.stack(t).mean(0), ("a", "b"), many=True)
+    mean = Method("mean", lambda *t: torch.stack(t).mean(0), ("a", "b"), many=True)
     monkeypatch.setitem(methods.METHODS, "mean", mean)
     models = {"a": "eps", "b": "eps2", "c": "v"}
     with pytest.raises(BadInput, match=r"options\.prediction"):
