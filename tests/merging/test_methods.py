@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import kernels
 from lib_astolfo.merging.methods import METHODS
-
-GOLDEN = Path(__file__).parent / "golden"
-CASES: list[dict[str, Any]] = json.loads((GOLDEN / "methods.json").read_text())["cases"]
-TENSORS = load_file(GOLDEN / "methods.safetensors")
+from tests.merging import golden_cases
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_golden_figures(case: dict[str, Any]) -> None:
-    found = METHODS[case["method"]](*(TENSORS[name] for name in case["inputs"]), **case["params"])
-    torch.testing.assert_close(found, TENSORS[case["id"]], rtol=case["rtol"], atol=case["atol"])
+@pytest.mark.parametrize("case", golden_cases.cases("weighted_sum", "add_difference"), ids=golden_cases.name)
+def test_golden_figures(case: golden_cases.Case) -> None:
+    case.check(METHODS[case.method](*case.inputs, **case.params))
 
 
 @pytest.mark.parametrize("name", METHODS)
