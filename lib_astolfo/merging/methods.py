@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import kernels
+from lib_astolfo.merging.lora import method as lora
 from lib_astolfo.merging.method import Method
 
 
@@ -47,6 +48,7 @@ METHODS: dict[str, Method] = {
             reference="sd-mecha add_difference; Ilharco et al. 2022, arXiv:2212.04089, section 2 (task arithmetic)",
             into=kernels.add_difference_into,
         ),
+        *lora.METHODS,
     )
 }
 

@@ -18,6 +18,7 @@ from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.diffusion.sampling import PREDICTIONS
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import methods
+from lib_astolfo.merging.lora.use import LoraUse, read_uses
 from lib_astolfo.merging.method import Method
 
 DTYPES = ("fp16", "bf16", "fp32", "keep")
@@ -50,6 +51,7 @@ class Recipe:
             read from YAML or a dict an inner recipe without ``dtype`` stays in fp32.
         output: name of the file to bake, or None.
         hashes: file name to sha256 (or its first digits); a merge refuses files that do not match.
+        loras: LoRAs that are baked into the result, one after the other, before it is rounded.
     """
 
     method: str
@@ -60,6 +62,7 @@ class Recipe:
     dtype: str = "fp16"
     output: str | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
+    loras: tuple[LoraUse, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -93,6 +96,8 @@ class Recipe:
             data["blocks"] = dict(self.blocks)
         if self.options:
             data["options"] = dict(self.options)
+        if self.loras:
+            data["loras"] = [use.to_dict() for use in self.loras]
         data["dtype"] = self.dtype
         if self.output is not None:
             data["output"] = self.output
@@ -112,6 +117,11 @@ class Recipe:
         """Checkpoint names in order of first use, each once."""
         return tuple(dict.fromkeys(self._leaves()))
 
+    def lora_files(self) -> tuple[str, ...]:
+        """LoRA names of this recipe and of those inside it, each once."""
+        inner = [name for m in self.models.values() if isinstance(m, Recipe) for name in m.lora_files()]
+        return tuple(dict.fromkeys([*inner, *(use.file for use in self.loras)]))
+
     def describe(self) -> str:
         """One line for people, infotexts and logs."""
         parts = [f"{slot}={m.describe() if isinstance(m, Recipe) else m}" for slot, m in self.models.items()]
@@ -120,6 +130,7 @@ class Recipe:
         if self.blocks:
             parts.append("blocks=" + "/".join(f"{name}:{value:g}" for name, value in self.blocks.items()))
         parts += [f"{name}={value}" for name, value in self.options.items()]
+        parts += [f"lora={use.describe()}" for use in self.loras]
         if self.dtype != "fp16":
             parts.append(f"dtype={self.dtype}")
         return f"{self.method}({', '.join(parts)})"
@@ -141,7 +152,7 @@ class Recipe:
                 yield model
 
 
-_KEYS = ("method", "models", "ratio", "blocks", "options", "dtype", "output", "hashes")
+_KEYS = ("method", "models", "ratio", "blocks", "options", "loras", "dtype", "output", "hashes")
 
 
 def _check(recipe: Recipe) -> None:
@@ -164,13 +175,23 @@ def _check(recipe: Recipe) -> None:
     _check_engine_options(recipe, (*recipe.models,))
     if recipe.dtype not in DTYPES:
         raise BadInput("dtype", recipe.dtype, f"one of {', '.join(DTYPES)}")
+    _check_loras(recipe)
     for name, digest in recipe.hashes.items():
-        if name not in recipe.files():
-            raise BadInput(f"hashes.{name}", name, f"one of the recipe's files: {', '.join(recipe.files())}")
+        known = (*recipe.files(), *recipe.lora_files())
+        if name not in known:
+            raise BadInput(f"hashes.{name}", name, f"one of the recipe's files: {', '.join(known)}")
         if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-fA-F]{8,64}", digest):
             raise BadInput(f"hashes.{name}", repr(digest), "8 to 64 digits of a sha256, quoted")
     if recipe.output is not None and (not isinstance(recipe.output, str) or not recipe.output.strip()):
         raise BadInput("output", repr(recipe.output), "a file name")
+
+
+def _check_loras(recipe: Recipe) -> None:
+    if recipe.method == "lora" and not recipe.loras:
+        raise BadInput("loras", "nothing", "a list of {file, weight}: the method lora bakes them into its model")
+    for name in recipe.lora_files():
+        if name in recipe.files():
+            raise BadInput("loras", name, "the name of a LoRA; this one is among the recipe's checkpoints")
 
 
 def _check_models(recipe: Recipe, method: Method) -> None:
@@ -244,6 +265,7 @@ def _read(data: Mapping[str, Any], where: str, above: tuple[int, ...], dtype: st
         dtype=data.get("dtype") or dtype,
         output=data.get("output"),
         hashes=_mapping(data.get("hashes"), f"{where}.hashes"),
+        loras=read_uses(data.get("loras"), f"{where}.loras"),
     )
 
 
