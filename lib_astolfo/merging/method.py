@@ -43,12 +43,25 @@ class Measure:
         combine: puts the figures of two parts together: associative; ``torch.add``, ``torch.maximum``, …
         unit: as ``Method.unit``.
         over: ``tensor``, or ``model``: combined over all tensors that the recipe's entry merges.
+        finish: ``(total, place=Place, **options) -> Tensor``: makes of the combined figures, once, what
+            ``place.measured`` then holds; by default the figures as they are.
+        needed: ``(options) -> bool``: with False no tensor is read, and ``place.measured`` holds an empty tensor.
     """
 
     part: Callable[..., Tensor]
     combine: Callable[[Tensor, Tensor], Tensor] = torch.add
     unit: str = "element"
     over: str = "tensor"
+    finish: Callable[..., Tensor] | None = None
+    needed: Callable[[Mapping[str, Option]], bool] | None = None
+
+    def skipped(self, options: Mapping[str, Option]) -> bool:
+        """True if the method does without this figure under these options."""
+        return self.needed is not None and not self.needed(options)
+
+    def result(self, total: Tensor, place: Place, options: Mapping[str, Option]) -> Tensor:
+        """What ``place.measured`` gets of the figures of all parts."""
+        return total if self.finish is None else self.finish(total, place=place, **options)
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class Method:
         choices: the words that an option of text may have.
         space: ``weight``, or ``delta`` (the engine takes the slot ``base`` off and puts it back).
         unit: the least that ``function`` can be given: one of ``UNITS``. Parts of ``element`` come flat, parts of
-            ``row`` as [rows, ...].
+            ``row`` as [rows, ...]; a tensor of fewer than two dimensions has no rows and comes whole.
         measures: figures of the whole tensor that ``function`` finds in ``place.measured``.
         placed: ``function`` and ``into`` take ``place``; true for every method with measures or random masks.
         many: any number of further models may follow ``inputs``.
@@ -116,7 +129,11 @@ class Method:
         measured: tuple[Tensor, ...] = ()
         for measure in self.measures:
             place = Place(key, measured=measured)
-            measured = (*measured, measure.part(*tensors, place=place, **values))
+            if measure.skipped(values):
+                measured = (*measured, torch.empty(0, dtype=torch.float64))
+                continue
+            total = measure.part(*tensors, place=place, **values)
+            measured = (*measured, measure.result(total, place, values))
         return self.function(*tensors, place=Place(key, measured=measured), **values)
 
     def check_count(self, count: int) -> None:
