@@ -12,7 +12,8 @@ from torch import Tensor
 from lib_astolfo.errors import BadInput
 
 Option = float | int | bool | str
-#: What a method can be given at the least: any elements, whole rows of the first dimension, or whole tensors.
+#: What a method can be given at the least: any elements, whole rows of the first dimension (of a tensor with fewer than
+#: two dimensions: all of it), or whole tensors.
 UNITS = ("element", "row", "tensor")
 
 
@@ -38,8 +39,9 @@ class Measure:
     """A figure of whole tensors, gathered part by part before the method runs.
 
     Attributes:
-        part: ``(*tensors, place=Place, **options) -> float64 tensor`` of one part; its shape depends on the options and
-            the number of tensors alone. ``place.measured`` holds the results of the measures before this one.
+        part: ``(*tensors, place=Place, **options) -> float64 tensor`` of one part; its shape depends on the options, the
+            number of tensors and, unless ``over`` is ``model``, the shape of the whole tensor alone.
+            ``place.measured`` holds the results of the measures before this one.
         combine: puts the figures of two parts together: associative; ``torch.add``, ``torch.maximum``, …
         unit: as ``Method.unit``.
         over: ``tensor``, or ``model``: combined over all tensors that the recipe's entry merges.
@@ -76,6 +78,7 @@ class Method:
         options: option names and their defaults, whose types are those accepted; ``alpha`` is what a recipe calls
             ``ratio``.
         choices: the words that an option of text may have.
+        limits: the least and the greatest value that a number may have, both allowed.
         space: ``weight``, or ``delta`` (the engine takes the slot ``base`` off and puts it back).
         unit: the least that ``function`` can be given: one of ``UNITS``. Parts of ``element`` come flat, parts of
             ``row`` as [rows, ...]; a tensor of fewer than two dimensions has no rows and comes whole.
@@ -95,6 +98,7 @@ class Method:
     inputs: tuple[str, ...]
     options: Mapping[str, Option] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     space: str = "weight"
     unit: str = "element"
     measures: tuple[Measure, ...] = ()
@@ -162,4 +166,6 @@ class Method:
             raise BadInput(where, repr(value), "a finite number")
         elif isinstance(default, int) and value != int(value):
             raise BadInput(where, repr(value), "a whole number")
+        elif name in self.limits and not self.limits[name][0] <= value <= self.limits[name][1]:
+            raise BadInput(where, repr(value), "a number of {:g} to {:g}".format(*self.limits[name]))
         return value
