@@ -111,9 +111,25 @@ class Workspace:
     def load(self, name: str) -> LoadedModel:
         """``host.load``, and what was kept for the undo of another model is let go; call it under the lock."""
         model = self.host.load(name)
-        if self._live is not None and self._live[0] is not model:
-            self._live = None
+        self.leave()
         return model
+
+    @property
+    def merged(self) -> tuple[LoadedModel, LiveWeights] | None:
+        """The model that was merged into last, which may not be the loaded one any more; None if there is none."""
+        return self._live
+
+    def leave(self) -> None:
+        """End the merge of a model that is not the loaded one any more; call it under the lock.
+
+        Its own weights are put back where the host still has it beside the loaded one (``LoadedModel.kept``).
+        """
+        kept = self._live
+        if kept is None or kept[0] is self.host.model:
+            return
+        self._live = None  # not two models' copies at once
+        if getattr(kept[0], "kept", False):
+            kept[1].restore()
 
     def live(self) -> LiveWeights:
         """The live weights of the loaded model; call it under the lock.
@@ -129,7 +145,7 @@ class Workspace:
         if model is None:
             raise BadInput("model", "none is loaded", "a loaded checkpoint")
         if self._live is None or self._live[0] is not model:
-            self._live = None  # not two models' copies at once
+            self.leave()
             self._live = (model, LiveWeights(model, self.resolve, say=self.said))
         return self._live[1]
 

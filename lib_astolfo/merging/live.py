@@ -40,7 +40,11 @@ class Model(Protocol):
         """The file it was loaded from, kept open."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Checkpoint name to live tensor in the file's shape, sharing storage with the parameters."""
+        """Checkpoint name to live tensor in the file's shape, sharing storage with the parameters.
+
+        A model may have ``written(names, own)`` too: it is called when these tensors were written to, so that what was
+        computed from them is forgotten; ``own`` says that all weights are the model's own again.
+        """
 
 
 class LiveWeights:
@@ -72,6 +76,7 @@ class LiveWeights:
         self._held: dict[str, Key] = {}
         self._files: dict[str, CheckpointFile] = {}
         self._scratch = [Scratch() for _ in range(threads)]
+        self._touched: set[str] = set()
 
     @property
     def current(self) -> Recipe | None:
@@ -109,6 +114,7 @@ class LiveWeights:
             self._current = recipe
             self._files = {os.path.realpath(file.path): file for file in files.values()}
             self._report = engine.make_report(planned, replaced, written, time.perf_counter() - started)
+            self._tell()
             return self._report
 
     def restore(self) -> None:
@@ -122,6 +128,7 @@ class LiveWeights:
                 self._write_own(self._model.weights(), list(self._held))
             self._current = self._report = None
             self._files = {}
+            self._tell()
 
     @contextmanager
     def temporarily(self, recipe: Recipe | None) -> Iterator[Report | None]:
@@ -208,6 +215,14 @@ class LiveWeights:
     def _forget(self, names: Sequence[str]) -> None:
         """From here on, and after an error, it is not known what these tensors hold."""
         self._held.update(dict.fromkeys(names, ("unknown",)))
+        self._touched.update(names)
+
+    def _tell(self) -> None:
+        """Tell the model which tensors hold other values than when it was last told."""
+        names, self._touched = self._touched, set()
+        told = getattr(self._model, "written", None)
+        if names and told is not None:
+            told(names, self._current is None)
 
     def _run(
         self,

@@ -167,6 +167,38 @@ def test_temporarily_puts_back_what_stood_before(files: None, resolve: Resolve) 
     assert equal(model.copy(), stood)
 
 
+class Told(Loaded):
+    """A model that is told what was written, and by then can be looked at."""
+
+    def __init__(self, path: Path, dtype: torch.dtype) -> None:
+        super().__init__(path, dtype)
+        self.told: list[tuple[set[str], bool]] = []
+
+    def written(self, names: set[str], own: bool) -> None:
+        self.told.append((names, own))
+
+
+def test_the_model_is_told_what_was_written(make: Make, files: None, resolve: Resolve) -> None:
+    spoiled = load(resolve("b"))[UNET + "out.2.weight"].clone()
+    spoiled.view(-1)[-1] = float("nan")
+    make("bad", 2, extra={UNET + "out.2.weight": spoiled})
+    model = Told(resolve("a"), torch.float16)
+    live = LiveWeights(model, resolve)
+    live.apply(recipe(0.5, blocks={"VAE": 0.5}))
+    (names, own), merged = model.told[0], {VAE_KEY, KEY}
+    assert merged <= names and not own
+    live.apply(recipe(0.5, blocks={"VAE": 0.7}))
+    assert VAE_KEY in model.told[1][0] and KEY not in model.told[1][0]
+    live.apply(recipe(0.5, blocks={"VAE": 0.7}))
+    assert len(model.told) == 2, "nothing was written"
+    with pytest.raises(Failed):
+        live.apply(recipe(0.7, "bad"))
+    assert not model.told[-1][1], "what stood before stands again"
+    live.restore()
+    names, own = model.told[-1]
+    assert merged <= names and own
+
+
 @pytest.mark.parametrize("before", [None, recipe(0.5)])
 def test_a_failure_midway_puts_the_weights_back(
     make: Make, files: None, resolve: Resolve, before: Recipe | None
