@@ -1,0 +1,147 @@
+"""The change that one LoRA module makes to a weight, computed in fp32 in blocks of rows.
+
+The algebra is LyCORIS' (package lycoris-lora, KohakuBlueleaf/LyCORIS, Apache-2.0): its ``functional`` modules alone are
+loaded, because the package's own import brings einops, toml and the trainers' wrappers, which a merge does not need
+and WebUIs do not have. Blocks of rows keep the memory small and warm: fresh memory costs more than the products.
+
+* LoRA, LoCon: Hu et al. 2021, arXiv:2106.09685; with a Tucker core (``mid``), LoHa and LoKr: Yeh et al. 2023,
+  arXiv:2309.14859; LoHa after Hyeon-Woo et al. 2021, arXiv:2108.06098.
+* DoRA: Liu et al. 2024, arXiv:2402.09353. ``dora_scale`` of [out, 1] goes with one norm for each output, of [1, in]
+  with one for each input (LyCORIS before 3.0). At a weight w the result is W + w·(DoRA(W + ΔW) - W), as
+  A1111 and ComfyUI have it. A1111 always takes the norm over the inputs, also where the file says otherwise.
+* (IA)3: Liu et al. 2022, arXiv:2205.05638: W·(1 + w·scale).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from lib_astolfo.errors import Failed
+from lib_astolfo.merging.lora.modules import Module
+
+Parts = Mapping[str, Tensor]
+
+#: Elements of a block of rows.
+BLOCK = 1 << 20
+_NAME = "_astolfo_lycoris_functional"
+
+
+@functools.cache
+def lycoris(name: str) -> ModuleType:
+    """A module of ``lycoris.functional``; Failed, with the command that helps, where the package is not installed."""
+    spec = importlib.util.find_spec("lycoris")
+    if spec is None or not spec.submodule_search_locations:
+        command = f"{sys.executable} -m pip install --no-deps lycoris-lora==3.4.0"
+        raise Failed(f"LoRA files need the package lycoris-lora, which is not installed: {command}")
+    if _NAME not in sys.modules:
+        folder = Path(spec.submodule_search_locations[0]) / "functional"
+        found = importlib.util.spec_from_file_location(
+            _NAME, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        if found is None or found.loader is None:
+            raise Failed(f"{folder}: not the functional modules of lycoris-lora")
+        package = importlib.util.module_from_spec(found)
+        sys.modules[_NAME] = package
+        found.loader.exec_module(package)
+    return importlib.import_module(f"{_NAME}.{name}")
+
+
+def scale_of(module: Module, parts: Parts, alpha: float | None = None, rs_lora: bool = False) -> float:
+    """What the product of a module is multiplied with: ``scale``, or alpha / rank (with ``rs_lora`` / sqrt(rank)).
+
+    ``alpha``: for a module that has none; alpha None or 0 means the rank (kohya-ss/sd-scripts, networks/lora.py).
+    """
+    if "scale" in parts:
+        return float(parts["scale"])
+    if not module.rank:
+        return 1.0
+    own = float(parts["alpha"]) if "alpha" in parts else alpha
+    return (own or module.rank) / (math.sqrt(module.rank) if rs_lora else module.rank)
+
+
+def blocks(module: Module, parts: Parts, shape: tuple[int, ...]) -> Iterator[tuple[int, int, Tensor]]:
+    """The unscaled change in blocks of rows: (first row, last row, [rows, ...] of ``shape``'s other axes).
+
+    ``shape``: of the weight; its input channels may be more than the change has (inpainting), which is then narrower.
+    """
+    rows = max(1, shape[0])
+    narrow = len(shape) == 4 and module.elements * shape[1] == math.prod(shape) * 4
+    rest = (4, *shape[2:]) if narrow else shape[1:]
+    step = max(1, BLOCK // max(1, math.prod(rest)))
+    if module.kind == "lokr":
+        w1, w2 = _kron_sides(parts)
+        step = max(1, step // w2.shape[0]) * w2.shape[0]
+    for first in range(0, rows, step):
+        last = min(first + step, rows)
+        if module.kind == "lokr":
+            part = lycoris("lokr").make_kron(w1[first // w2.shape[0] : last // w2.shape[0]], w2, 1)
+        else:
+            part = _rows(module, parts, first, last)
+        yield first, last, part.reshape(last - first, *rest)
+
+
+def _rows(module: Module, parts: Parts, first: int, last: int) -> Tensor:
+    if module.kind == "lora":
+        return lycoris("locon").diff_weight(parts["down"], parts["up"][first:last], parts.get("mid"))
+    if module.kind == "loha":
+        if "hada_t1" in parts:
+            a1, a2 = parts["hada_w1_a"][:, first:last], parts["hada_w2_a"][:, first:last]
+        else:
+            a1, a2 = parts["hada_w1_a"][first:last], parts["hada_w2_a"][first:last]
+        inputs = (parts["hada_w1_b"], a1, parts["hada_w2_b"], a2, parts.get("hada_t1"), parts.get("hada_t2"))
+        return lycoris("loha").diff_weight(*inputs, gamma=torch.tensor(1.0))
+    return parts["diff" if module.kind == "full" else "w_norm"][first:last]
+
+
+def _kron_sides(parts: Parts) -> tuple[Tensor, Tensor]:
+    """w1 [a, c] and w2 [b, d] or [b, d, kernel]; a flat w2 of a convolution gives the same bytes."""
+    w1 = parts["lokr_w1"] if "lokr_w1" in parts else parts["lokr_w1_a"] @ parts["lokr_w1_b"]
+    if "lokr_w2" in parts:
+        return w1, parts["lokr_w2"]
+    a, b = parts["lokr_w2_a"], parts["lokr_w2_b"]
+    if "lokr_t2" in parts:
+        return w1, lycoris("general").rebuild_tucker(parts["lokr_t2"], a, b)
+    return w1, (a @ b.reshape(b.shape[0], -1)).reshape(a.shape[0], *b.shape[1:])
+
+
+def change(module: Module, parts: Parts, shape: tuple[int, ...]) -> Tensor:
+    """The unscaled change as one tensor of the weight's shape."""
+    return torch.cat([part for _, _, part in blocks(module, parts, shape)])
+
+
+def decomposed(weight: Tensor, delta: Tensor, dora_scale: Tensor) -> Tensor:
+    """DoRA(W + ΔW), all of one shape [out, in, ...]."""
+    apply = lycoris("general").apply_dora_scale
+    axes = weight.dim() - 1
+    if _by_output(weight, dora_scale):
+        magnitude = dora_scale.reshape(1, -1, *[1] * (axes - 1))
+        return apply(weight.transpose(0, 1), delta.transpose(0, 1), magnitude, 1.0).transpose(0, 1)
+    return apply(weight, delta, dora_scale.reshape(1, -1, *[1] * (axes - 1)), 1.0)
+
+
+def fits_dora(shape: tuple[int, ...], dora_scale: tuple[int, ...]) -> bool:
+    """Whether a ``dora_scale`` has one number for each output or each input of the weight."""
+    return len(shape) > 1 and math.prod(dora_scale) in (shape[0], shape[1])
+
+
+def _by_output(weight: Tensor, dora_scale: Tensor) -> bool:
+    if dora_scale.numel() != weight.shape[0]:
+        return False
+    return dora_scale.dim() == 1 or dora_scale.shape[0] == weight.shape[0] or weight.shape[0] != weight.shape[1]
+
+
+def rescaled(weight: Tensor, parts: Parts, strength: float, out: Tensor) -> None:
+    """(IA)3: out = W·(1 + strength·scale) along the inputs or the outputs."""
+    axis = 1 if float(parts["on_input"]) else 0
+    factor = 1 + strength * parts["weight"].reshape([-1 if i == axis else 1 for i in range(weight.dim())])
+    torch.mul(weight, factor, out=out)
