@@ -1,7 +1,8 @@
 """Files that appear under their name only when they are complete: temporary file, flush, rename, flush of the folder.
 
-A killed process leaves at most a file named ``.<name>.<number>.astolfo-part``; the next writer of the same name removes
-it. Files of writers that are still alive are held by a lock and left alone.
+A killed process leaves at most a file named ``.<name>.<number>.astolfo-part`` and, if it kept a journal, one that ends
+in ``.astolfo-journal``; the next writer of the same name takes them over or removes them. Files of writers that are
+still alive are held by a lock and left alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ except ImportError:  # Windows, where an open file cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
 
 PART = ".astolfo-part"
+JOURNAL = ".astolfo-journal"
 LONGEST = 255  # bytes of a name
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL)
 
@@ -62,6 +64,27 @@ class PartFile:
         except OSError as error:
             raise Failed(f"{path}: cannot be written: {error.strerror}") from error
 
+    @classmethod
+    def adopt(cls, path: Path, part: Path, overwrite: bool) -> PartFile | None:
+        """Take over the temporary file that a dead writer of this path left; None if it is gone or still in use."""
+        check_target(path, overwrite)
+        taken = cls.__new__(cls)
+        taken.path, taken.overwrite = path, overwrite
+        try:
+            taken.part = part if fcntl is not None else _renamed(path, part)
+            taken.fd = os.open(taken.part, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        except OSError:
+            return None
+        if _lock(taken.fd) and os.path.lexists(taken.part):
+            return taken
+        os.close(taken.fd)
+        return None
+
+    @property
+    def journal(self) -> Path:
+        """Where a journal of this file belongs; it goes when the file is complete or discarded."""
+        return journal_of(self.part)
+
     def commit(self) -> None:
         """Flush, rename, flush the folder. Raises BadInput if the name was taken meanwhile, Failed on other errors."""
         try:
@@ -76,14 +99,30 @@ class PartFile:
             self.discard()
             raise Failed(f"{self.path}: cannot be completed: {error.strerror}") from error
         _flush_folder(self.path.parent)
+        with contextlib.suppress(OSError):
+            os.unlink(self.journal)
 
     def discard(self) -> None:
         """Remove the temporary file; harmless when it is gone."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-        with contextlib.suppress(OSError):
-            os.unlink(self.part)
+        for left in (self.part, self.journal):
+            with contextlib.suppress(OSError):
+                os.unlink(left)
+
+
+def journal_of(part: Path) -> Path:
+    """The journal of a temporary file."""
+    return part.with_name(part.name[: -len(PART)] + JOURNAL)
+
+
+def parts_with_journal(path: Path) -> list[Path]:
+    """Temporary files for this path that have a journal, whether their writers live or not."""
+    prefix = part_prefix(path.name)
+    names = [name for name in os.listdir(path.parent) if name.startswith(prefix) and name.endswith(JOURNAL)]
+    parts = [path.with_name(name[: -len(JOURNAL)] + PART) for name in sorted(names)]
+    return [part for part in parts if part.exists()]
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
@@ -117,16 +156,35 @@ def part_prefix(name: str) -> str:
 
 
 def remove_leftovers(path: Path) -> list[Path]:
-    """Remove the temporary files that dead writers of this path left; returns them."""
+    """Remove the temporary files that dead writers of this path left, and their journals; returns them."""
     removed, prefix = [], part_prefix(path.name)
     with contextlib.suppress(OSError):
-        for entry in os.scandir(path.parent):
-            middle = entry.name[len(prefix) : -len(PART)]
-            if entry.name.startswith(prefix) and entry.name.endswith(PART) and "." not in middle and _abandoned(entry):
+        found = [entry for entry in os.scandir(path.parent) if entry.name.startswith(prefix)]
+        for entry in sorted(found, key=lambda entry: entry.name, reverse=True):  # parts before journals
+            if _is_leftover(entry, prefix):
                 with contextlib.suppress(OSError):
                     os.unlink(entry.path)
                     removed.append(Path(entry.path))
     return removed
+
+
+def _is_leftover(entry: os.DirEntry[str], prefix: str) -> bool:
+    """Whether this is the part of a dead writer, or a journal without its part."""
+    for ending in (PART, JOURNAL):
+        if entry.name.endswith(ending) and "." not in entry.name[len(prefix) : -len(ending)]:
+            if ending == PART:
+                return _abandoned(entry)
+            return not os.path.lexists(entry.path[: -len(JOURNAL)] + PART)
+    return False
+
+
+def _renamed(path: Path, part: Path) -> Path:
+    """A leftover under a name of our own, where there are no locks: Windows does not rename a file that is open."""
+    own = path.parent / f"{part_prefix(path.name)}{os.getpid()}-{secrets.token_hex(4)}{PART}"
+    os.rename(part, own)
+    with contextlib.suppress(OSError):
+        os.rename(journal_of(part), journal_of(own))
+    return own
 
 
 def _create(path: Path) -> tuple[Path, int]:

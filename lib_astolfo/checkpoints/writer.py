@@ -50,7 +50,19 @@ class StreamingWriter:
         self._lock = threading.Lock()
         self._written = 0
 
+    @property
+    def header(self) -> bytes:
+        """Everything before the tensors."""
+        return self._header
+
+    def adopt(self, part: PartFile, done: int) -> None:
+        """Go on with a temporary file that holds the same header and every tensor's bytes before offset ``done``."""
+        self._part = part
+        self._written = done - len(self._header)
+
     def __enter__(self) -> StreamingWriter:
+        if self._part is not None:
+            return self
         check_target(self.path, self._overwrite)
         part = PartFile(self.path, self._overwrite)
         self._part = part

@@ -3,6 +3,10 @@
 Every input is read in chunks of a few MB with positioned reads, computed in fp32 (half precision kernels that round
 once where they exist), and written at its final offset. Memory does not grow with the models. The bytes of the output
 depend on the recipe and the inputs alone: not on threads, chunk borders or time.
+
+A tensor of which figures are needed first is measured and then computed by one thread, part by part (``whole``);
+figures of the whole model are gathered before anything is written (``figures``). What is finished stands in a journal,
+so that the same merge can go on after a crash (``resume``).
 """
 
 from __future__ import annotations
@@ -16,12 +20,12 @@ from pathlib import Path
 from lib_astolfo.checkpoints.prediction import Say, identify
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import BadInput, Failed
-from lib_astolfo.merging import header, plan, runs
+from lib_astolfo.merging import cuda, header, plan
 from lib_astolfo.merging.compute import Computer
-from lib_astolfo.merging.flushing import FlushingWriter
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.merging.report import Report
-from lib_astolfo.merging.workers import Progress, work_off
+from lib_astolfo.merging.workers import Progress
+from lib_astolfo.merging.writing import Order, write
 
 Resolve = Callable[[str], Path]
 
@@ -37,6 +41,8 @@ def merge(
     overwrite: bool = False,
     hashes: bool = False,
     say: Say = identify,
+    device: str = "cpu",
+    resume: bool = False,
 ) -> Report:
     """Merge to a safetensors file that appears under its name only when it is complete and flushed.
 
@@ -50,6 +56,9 @@ def merge(
         overwrite: whether a file of that name may be replaced.
         say: what a model predicts; the header says it of the result.
         hashes: write the sha256 of every input into the recipe in the header (reads every input once more).
+        device: ``cpu``, or ``cuda`` to compute there; the same bytes on every run with the same device.
+        resume: go on where a crash ended the same merge of the same files to the same name. Otherwise, and if anything
+            differs, what a crash left is removed; the report says which it was.
 
     Raises:
         BadInput: files, layouts or the recipe do not fit; a file that is to be written exists or is an input.
@@ -58,17 +67,16 @@ def merge(
     started = time.perf_counter()
     if threads < 1:
         raise BadInput("threads", threads, "1 or more")
+    cuda.check_device(device)
     with open_files(recipe, resolve) as files:
         check_output(output, files)
         check_hashes(recipe, files, progress)
         planned = plan.build(recipe, files, say)
         entries = {**header.entries(planned, hashes=hashes, progress=progress), **(metadata or {})}
-        tensors = [(task.name, task.dtype, task.shape) for task in planned.tasks]
-        with FlushingWriter(output, tensors, entries, overwrite=overwrite) as writer:
-            replaced = _write(planned, writer, threads, progress)
-            check_unchanged(files.values())
+        order = Order(planned, output, entries, overwrite, threads, device, resume)
+        done = write(order, progress, lambda: check_unchanged(files.values()))
     seconds = time.perf_counter() - started
-    return make_report(planned, replaced, writer.size, seconds)
+    return make_report(planned, done.replaced, done.size, seconds, done.notes)
 
 
 @contextmanager
@@ -129,9 +137,11 @@ def written_to(file: CheckpointFile) -> bool:
     return same and (status.st_size, status.st_mtime_ns) != file.identity()[2:]
 
 
-def make_report(planned: plan.Plan, replaced: Mapping[str, int], size: int, seconds: float) -> Report:
-    """The report of a finished merge."""
-    notes = planned.notes
+def make_report(
+    planned: plan.Plan, replaced: Mapping[str, int], size: int, seconds: float, notes: tuple[str, ...] = ()
+) -> Report:
+    """The report of a finished merge; ``notes`` besides those of the plan."""
+    notes = (*planned.notes, *notes)
     if replaced:
         notes = (*notes, f"{sum(replaced.values())} values that were not finite are A's, in {len(replaced)} keys")
     return Report(
@@ -146,29 +156,8 @@ def make_report(planned: plan.Plan, replaced: Mapping[str, int], size: int, seco
     )
 
 
-def _write(planned: plan.Plan, writer: FlushingWriter, threads: int, progress: Progress | None) -> dict[str, int]:
-    """Compute and write every tensor; returns the values replaced by key."""
-    tasks = sorted(planned.tasks, key=lambda task: writer.begin(task.name))
-    chunks = [chunk for run in runs.make_runs(tasks) for chunk in runs.cut(run)]
-    computers: list[Computer] = []
-
-    def make_worker() -> Callable[[runs.Chunk], None]:
-        computer = Computer(keep_a=planned.recipe.options.get("non_finite") == "keep_a")
-        computers.append(computer)
-
-        def work(chunk: runs.Chunk) -> None:
-            first = chunk.run.tasks[0]
-            offset = writer.begin(first.name) + chunk.start * runs.item_size(first)
-            writer.write(offset, computer.chunk(chunk))
-
-        return work
-
-    work_off(chunks, make_worker, threads=threads, progress=progress, text=f"merging {writer.path.name}")
-    return total_replaced(computers)
-
-
 def total_replaced(computers: Iterable[Computer]) -> dict[str, int]:
-    """Replaced values by key, over all threads."""
+    """Values that became A's, by key, over all threads."""
     total: dict[str, int] = {}
     for computer in computers:
         for name, count in computer.replaced.items():

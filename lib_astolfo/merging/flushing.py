@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
 from lib_astolfo.checkpoints.reader import Buffer
@@ -12,6 +15,11 @@ from lib_astolfo.errors import Failed
 
 #: Bytes after which the next flush begins.
 FLUSH = 128 << 20
+#: Seconds after which it begins, if anything was written.
+EVERY = 10.0
+
+#: Called before a flush; what it returns is called after it.
+BeforeFlush = Callable[[], Callable[[], None]]
 
 
 class FlushingWriter(StreamingWriter):
@@ -20,9 +28,19 @@ class FlushingWriter(StreamingWriter):
     Raises Failed at the end if a flush failed: the system tells an error of the disk once only.
     """
 
+    #: Lets a journal note what was written before a flush as safe after it.
+    before_flush: BeforeFlush | None = None
+
+    @property
+    def journal(self) -> Path:
+        """Where a journal of the file being written belongs."""
+        assert self._part is not None
+        return self._part.journal
+
     def __enter__(self) -> FlushingWriter:
         super().__enter__()
         self._waiting = 0
+        self._flushed = time.monotonic()
         self._wake = threading.Semaphore(0)
         self._ended = False
         self._error: OSError | None = None
@@ -46,18 +64,24 @@ class FlushingWriter(StreamingWriter):
         """As ``StreamingWriter.write``; wakes the flushing thread now and then."""
         super().write(offset, buffer)
         self._waiting += len(buffer) if isinstance(buffer, bytes | bytearray | memoryview) else buffer.nbytes
-        if self._waiting >= FLUSH:
+        if self._waiting >= FLUSH or time.monotonic() - self._flushed >= EVERY:
             self._waiting = 0
+            self._flushed = time.monotonic()
             self._wake.release()
 
     def _flush(self) -> None:
-        sync = getattr(os, "fdatasync", None)  # not on Windows and macOS, where the last flush does it all
         while True:
             self._wake.acquire()
+            sync = getattr(os, "fdatasync", None)
+            if sync is None and self.before_flush is not None:
+                sync = os.fsync  # Windows and macOS, where it costs more: for a journal only
             if self._ended or sync is None or self._part is None:
                 return
+            after = self.before_flush() if self.before_flush is not None else None
             try:
                 sync(self._part.fd)
             except OSError as error:
                 self._error = error
                 return
+            if after is not None:
+                after()

@@ -6,19 +6,21 @@ formulas and equal input files can be computed in one go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lib_astolfo.checkpoints.reader import CheckpointFile, TensorInfo
-from lib_astolfo.merging import kernels, methods
-from lib_astolfo.merging.method import Method, Option
+from lib_astolfo.merging import kernels, methods, scaling
+from lib_astolfo.merging.method import UNITS, Method, Option, Place
 
 #: Not in METHODS: how the engine takes a base off and puts it back for methods on differences.
 MINUS = Method("minus", torch.sub, ("a", "b"), into=lambda out, a, b: torch.sub(a, b, out=out))
 PLUS = Method("plus", torch.add, ("a", "b"), into=lambda out, a, b: torch.add(a, b, out=out))
-_OWN = {"minus": MINUS, "plus": PLUS}
+_OWN = {"minus": MINUS, "plus": PLUS, **scaling.METHODS}
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,19 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Apply:
-    """A method over formulas. ``options`` are sorted pairs."""
+    """A method over formulas.
+
+    Attributes:
+        method: name of the method.
+        inputs: what it is given.
+        options: sorted pairs.
+        node: for a method that measures the whole model, the entry of the recipe that this is a part of.
+    """
 
     method: str
     inputs: tuple[Formula, ...]
     options: tuple[tuple[str, Option], ...] = ()
+    node: str = ""
 
     @property
     def entry(self) -> Method:
@@ -79,8 +89,27 @@ def read(leaf: Leaf) -> Value:
     return Value(0, (leaf,))
 
 
-def apply(method: str, values: list[Value], options: dict[str, Option]) -> Value:
-    """A method over values; equal leaves are read once."""
+@dataclass(frozen=True)
+class Part:
+    """Which elements of a tensor an evaluation is of.
+
+    Attributes:
+        key: the tensor's name.
+        start: first element, counted in the flat tensor.
+        shape: of the whole tensor.
+        figures: what was measured of the whole tensor, by ``id`` of the formula's node.
+        guard: called with values that were rounded to a dtype inside the formula, as fp32.
+    """
+
+    key: str = ""
+    start: int = 0
+    shape: tuple[int, ...] = ()
+    figures: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict)
+    guard: Callable[[Tensor, torch.dtype], None] | None = None
+
+
+def apply(method: str, values: list[Value], options: dict[str, Option], *, node: str = "") -> Value:
+    """A method over values; equal leaves are read once. ``node`` names the recipe's entry."""
     leaves: list[Leaf] = []
     inputs = []
     for value in values:
@@ -90,7 +119,10 @@ def apply(method: str, values: list[Value], options: dict[str, Option]) -> Value
                 leaves.append(leaf)
             where.append(leaves.index(leaf))
         inputs.append(_renumber(value.formula, where))
-    return Value(Apply(method, tuple(inputs), tuple(sorted(options.items()))), tuple(leaves))
+    root = Apply(method, tuple(inputs), tuple(sorted(options.items())))
+    if any(measure.over == "model" for measure in root.entry.measures):
+        root = replace(root, node=node)
+    return Value(root, tuple(leaves))
 
 
 def rounded(value: Value, dtype: torch.dtype) -> Value:
@@ -105,16 +137,33 @@ def _renumber(formula: Formula, where: list[int]) -> Formula:
         return where[formula]
     if isinstance(formula, Rounded):
         return Rounded(_renumber(formula.value, where), formula.dtype)
-    return Apply(formula.method, tuple(_renumber(f, where) for f in formula.inputs), formula.options)
+    return replace(formula, inputs=tuple(_renumber(f, where) for f in formula.inputs))
+
+
+def nodes(formula: Formula) -> list[Apply]:
+    """Every method in a formula, inner ones first."""
+    if isinstance(formula, int):
+        return []
+    if isinstance(formula, Rounded):
+        return nodes(formula.value)
+    return [*(node for inner in formula.inputs for node in nodes(inner)), formula]
+
+
+def unit(formula: Formula) -> str:
+    """The least of a tensor that can be evaluated: one of ``UNITS``."""
+    units = [one for node in nodes(formula) for one in (node.entry.unit, *(m.unit for m in node.entry.measures))]
+    return max(units, key=UNITS.index, default=UNITS[0])
 
 
 def elementwise(formula: Formula) -> bool:
     """True if any part of the tensor can be computed alone."""
-    if isinstance(formula, int):
-        return True
-    if isinstance(formula, Rounded):
-        return elementwise(formula.value)
-    return formula.entry.elementwise and all(elementwise(f) for f in formula.inputs)
+    return all(node.entry.elementwise for node in nodes(formula))
+
+
+def joinable(formula: Formula) -> bool:
+    """True if neighbouring tensors can be computed in one go: whatever the name of the tensor, and to the same bits
+    wherever it begins. Plain functions may round the last elements of a part otherwise than those before."""
+    return elementwise(formula) and all(node.entry.into and not node.entry.placed for node in nodes(formula))
 
 
 def depth(formula: Formula) -> int:
@@ -126,29 +175,63 @@ def depth(formula: Formula) -> int:
     return 1 + sum(depth(f) for f in formula.inputs)
 
 
-def evaluate(formula: Formula, leaves: list[Tensor], scratch: kernels.Scratch) -> Tensor:
+def temporaries(formula: Formula) -> int:
+    """About how many fp32 tensors the methods without ``into`` allocate by themselves, at most."""
+    own = [node for node in nodes(formula) if node.entry.into is None]
+    measuring = [node for node in nodes(formula) if node.entry.measures]
+    return max((2 * len(node.inputs) + 4 for node in (*own, *measuring)), default=0)
+
+
+def evaluate(formula: Formula, leaves: list[Tensor], scratch: kernels.Scratch, part: Part) -> Tensor:
     """Compute in fp32.
 
     Args:
         formula: over ``leaves``.
-        leaves: fp32 tensors of one shape, unchanged.
+        leaves: flat fp32 tensors of one length, unchanged.
         scratch: gives the buffers; the result is one of them or one of the leaves.
+        part: which elements these are.
+
+    Returns:
+        flat fp32 tensor.
     """
     if isinstance(formula, int):
         return leaves[formula]
     if isinstance(formula, Rounded):
-        inner = evaluate(formula.value, leaves, scratch)
+        inner = evaluate(formula.value, leaves, scratch, part)
         out = scratch.take(inner.shape)
         short = scratch.take(inner.shape, formula.dtype)
         out.copy_(short.copy_(inner))
         scratch.give_back()
+        if part.guard is not None:
+            part.guard(out, formula.dtype)
         return out
     entry = formula.entry
-    inputs = [evaluate(f, leaves, scratch) for f in formula.inputs]
-    options = dict(formula.options)
+    inputs = [shaped(evaluate(f, leaves, scratch, part), entry.unit, part.shape) for f in formula.inputs]
+    options = _arguments(formula, part)
     out = scratch.take(leaves[0].shape)
     if entry.into is not None:
-        entry.into(out, *inputs, **options)
+        entry.into(shaped(out, entry.unit, part.shape), *inputs, **options)
     else:
-        out.copy_(entry.function(*inputs, **options))
+        shaped(out, entry.unit, part.shape).copy_(entry.function(*inputs, **options))
     return out
+
+
+def measure(node: Apply, index: int, leaves: list[Tensor], scratch: kernels.Scratch, part: Part) -> Tensor:
+    """One of the figures of a method over a part, as ``evaluate``; the earlier ones are in ``part.figures``."""
+    one = node.entry.measures[index]
+    inputs = [shaped(evaluate(f, leaves, scratch, part), one.unit, part.shape) for f in node.inputs]
+    return one.part(*inputs, **_arguments(node, part))
+
+
+def shaped(values: Tensor, unit: str, shape: tuple[int, ...]) -> Tensor:
+    """Flat values as a method of that unit wants them: flat, as rows of a tensor of ``shape``, or as the tensor."""
+    if unit == "element":
+        return values.view(-1)
+    return values.view((-1, *shape[1:]) if unit == "row" and shape else shape)
+
+
+def _arguments(node: Apply, part: Part) -> dict[str, Any]:
+    arguments: dict[str, Any] = dict(node.options)
+    if node.entry.placed:
+        arguments["place"] = Place(part.key, part.start, part.shape, part.figures.get(id(node), ()))
+    return arguments

@@ -24,33 +24,59 @@ _EXPONENT = {
 }
 
 
-class Scratch:
-    """Buffers of one thread. ``take`` hands out the next one, ``reset`` makes all of them free again."""
+#: Integer dtype with the bits of a floating one.
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
-    def __init__(self) -> None:
+
+class Scratch:
+    """Buffers of one thread. ``take`` hands out the next one, ``reset`` makes all of them free again.
+
+    ``pinned``: in memory that a GPU copies from and to by itself; on the CPU only.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu", *, pinned: bool = False) -> None:
         self._slots: list[Tensor] = []
         self._next = 0
+        self._device = torch.device(device)
+        self._pinned = pinned
 
-    def reset(self) -> None:
-        """Everything taken so far may be overwritten."""
-        self._next = 0
+    def reset(self, mark: int = 0) -> None:
+        """Everything taken so far, or since ``mark``, may be overwritten."""
+        self._next = mark
+
+    def mark(self) -> int:
+        """Says to ``reset`` what is to stay."""
+        return self._next
 
     def give_back(self) -> None:
         """Make the buffer that was taken last free again."""
         self._next -= 1
 
     def take(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-        """An uninitialised contiguous CPU tensor, valid until ``reset``."""
+        """An uninitialised contiguous tensor, valid until ``reset``."""
         count = math.prod(shape)
         size = count * SIZES[dtype]
         if self._next == len(self._slots):
-            self._slots.append(torch.empty(size, dtype=torch.uint8))
+            self._slots.append(self._allocate(size))
         elif len(self._slots[self._next]) < size:
-            self._slots[self._next] = torch.empty(size, dtype=torch.uint8)
+            self._slots[self._next] = self._allocate(size)
         slot = self._slots[self._next]
         self._next += 1
         flat = slot[:size].view(dtype)
         return flat if len(shape) == 1 else flat.view(tuple(shape))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the buffers are."""
+        return self._device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the buffers hold."""
+        return sum(len(slot) for slot in self._slots)
+
+    def _allocate(self, size: int) -> Tensor:
+        return torch.empty(size, dtype=torch.uint8, device=self._device, pin_memory=self._pinned)
 
 
 def lerp_into(out: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> None:
@@ -103,14 +129,15 @@ def finite_mask(values: Tensor) -> Tensor:
     return values.to(torch.float64 if values.dtype == torch.float64 else torch.float32).isfinite()
 
 
-def replace_non_finite(out: Tensor, a: Tensor) -> int:
+def replace_non_finite(out: Tensor, a: Tensor, also: Tensor | None = None) -> int:
     """Put A's values, clamped to what ``out`` can hold, where ``out`` is not finite; returns how many.
 
-    Where A itself is Inf or NaN its value stays as it is.
+    Where A itself is Inf or NaN its value stays as it is. ``also``: boolean mask of further elements to take from A.
     """
-    bad = ~finite_mask(out)
+    bad = ~finite_mask(out) if also is None else ~finite_mask(out) | also
     top = torch.finfo(out.dtype).max
     kept = a.to(torch.float64)[bad]
     kept = torch.where(kept.isfinite(), kept.clamp(-top, top), kept)
-    out[bad] = kept.to(out.dtype)
+    bits = _BITS[out.element_size()]
+    out.view(bits)[bad] = kept.to(out.dtype).view(bits)
     return int(bad.sum())

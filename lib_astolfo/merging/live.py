@@ -7,6 +7,7 @@ written. Weights that the recipe's result does not have are the model's own.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -20,7 +21,7 @@ from torch import Tensor
 from lib_astolfo.checkpoints.prediction import Say, identify, layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import AstolfoError, BadInput
-from lib_astolfo.merging import engine, formula, plan
+from lib_astolfo.merging import engine, figures, formula, plan
 from lib_astolfo.merging.compute import Computer
 from lib_astolfo.merging.kernels import Scratch
 from lib_astolfo.merging.plan import Task
@@ -28,6 +29,7 @@ from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.merging.report import Report
 from lib_astolfo.merging.targets import Batch, batches, check_shape
 from lib_astolfo.merging.workers import Progress, work_off
+from lib_astolfo.merging.writing import Crew
 
 Key = tuple[Any, ...]
 
@@ -153,13 +155,17 @@ class LiveWeights:
         self, planned: plan.Plan, tasks: Mapping[str, Task], targets: Mapping[str, Tensor], progress: Progress | None
     ) -> tuple[dict[str, int], int]:
         """Write what differs; returns the values replaced by key, and the bytes written."""
-        keys = {name: (*task.key, targets[name].dtype) for name, task in tasks.items()}
+        crew = Crew(planned.recipe.options.get("non_finite") == "keep_a", self._threads)
+        buffers = itertools.cycle(self._scratch)
+        crew.measure(planned.tasks, progress, make=lambda: crew.computer(next(buffers)))
+        keys = {
+            name: (*task.key, *figures.signature(task, crew.known), targets[name].dtype) for name, task in tasks.items()
+        }
         names = [name for name in tasks if self._held[name] != keys[name]]
         self._write_own(targets, [name for name in targets if name not in tasks])
-        keep_a = planned.recipe.options.get("non_finite") == "keep_a"
         work = batches((tasks[name] for name in names), targets)
         self._forget(names)
-        computers = self._run(work, _write_batch, keep_a=keep_a, progress=progress)
+        computers = self._run(work, _write_batch, crew=crew, progress=progress)
         self._held.update({name: keys[name] for name in names})
         return engine.total_replaced(computers), sum(batch.nbytes for batch in work)
 
@@ -229,20 +235,22 @@ class LiveWeights:
         work: Sequence[Batch],
         do: Callable[[Computer, Batch], None],
         *,
-        keep_a: bool = False,
+        crew: Crew | None = None,
         progress: Progress | None = None,
     ) -> list[Computer]:
         computers: list[Computer] = []
         if not work and progress is None:
             return computers
+        crew = crew or Crew(False, self._threads)
         buffers = iter(self._scratch)
 
         def make_worker() -> Callable[[Batch], None]:
-            computer = Computer(keep_a=keep_a, scratch=next(buffers))
+            computer = crew.computer(next(buffers))
             computers.append(computer)
             return lambda batch: do(computer, batch)
 
-        work_off(work, make_worker, threads=self._threads, progress=progress, text="merging into the loaded weights")
+        text = "merging into the loaded weights"
+        work_off(work, make_worker, threads=self._threads, progress=progress, text=text, gate=crew.gate)
         return computers
 
 

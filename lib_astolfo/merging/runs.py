@@ -18,6 +18,8 @@ from lib_astolfo.merging.plan import Task
 CHUNK = 2 << 20
 #: Bytes of fp32 scratch that one thread may hold; with many models the chunks become smaller.
 SCRATCH = 64 << 20
+#: Most elements of a part for methods that allocate by themselves: 1 MB in fp32, which stays in the processor's cache.
+PART = 1 << 18
 #: Fewest elements of a chunk.
 SMALLEST = 1 << 14
 
@@ -113,16 +115,42 @@ def make_runs(tasks: Sequence[Task], *, join: bool = True) -> list[Run]:
 
 
 def cut(run: Run, size: int = CHUNK) -> Iterator[Chunk]:
-    """Chunks of a run; a run that cannot be cut is one chunk."""
+    """Chunks of a run; a run that cannot be cut is one chunk, which is computed in its ``parts``."""
     step = chunk_elements(run.tasks[0], size) if run.pieces else run.elements
     for start in range(0, run.elements, step):
         yield Chunk(run, start, min(start + step, run.elements))
 
 
+def parts(task: Task) -> list[tuple[int, int]]:
+    """First and last element of each part in which a tensor is computed whose figures are needed first.
+
+    They depend on the task alone: elements, whole rows, or the whole tensor, as its methods want it.
+    """
+    count, unit = elements(task), formula.unit(task.value.formula)
+    if task.common is not None or unit == "tensor" or (unit == "row" and len(task.shape) < 2):
+        return [(0, count)]
+    step = chunk_elements(task)
+    if unit == "row":
+        row = count // task.shape[0]
+        step = row * max(1, step // row)
+    return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+
 def chunk_elements(task: Task, size: int = CHUNK) -> int:
     """Elements of a chunk: ``size`` bytes of output, less where many models would fill the scratch memory."""
-    buffers = len(task.value.leaves) + formula.depth(task.value.formula) + 1
-    return max(SMALLEST, min(size // item_size(task), SCRATCH // (4 * buffers)))
+    own = formula.temporaries(task.value.formula)
+    most = min(size // item_size(task), SCRATCH // (4 * _buffers(task)))
+    return max(SMALLEST, min(most, PART) if own else most)
+
+
+def whole_bytes(task: Task) -> int:
+    """About how much memory it takes to compute a tensor whole."""
+    return 4 * _buffers(task) * elements(task)
+
+
+def _buffers(task: Task) -> int:
+    root = task.value.formula
+    return len(task.value.leaves) + formula.depth(root) + formula.temporaries(root) + 1
 
 
 def _run(tasks: tuple[Task, ...]) -> Run:
@@ -134,9 +162,13 @@ def _in_pieces(task: Task) -> bool:
     return task.common is None and formula.elementwise(task.value.formula)
 
 
+def _joinable(task: Task) -> bool:
+    return task.common is None and formula.joinable(task.value.formula)
+
+
 def _alike(a: Task, b: Task) -> bool:
     """True if two tasks can be computed in one go. Raw copies join whatever their reason."""
-    if not (_in_pieces(a) and _in_pieces(b)) or a.dtype != b.dtype or a.value.formula != b.value.formula:
+    if not (_joinable(a) and _joinable(b)) or a.dtype != b.dtype or a.value.formula != b.value.formula:
         return False
     if len(a.value.leaves) != len(b.value.leaves):
         return False
@@ -146,7 +178,9 @@ def _alike(a: Task, b: Task) -> bool:
 
 def _fused(task: Task) -> bool:
     root = task.value.formula
-    if not isinstance(root, Apply) or root.entry.half is None or root.inputs != tuple(range(len(root.inputs))):
+    if not isinstance(root, Apply) or root.inputs != tuple(range(len(root.inputs))):
+        return False
+    if root.entry.half is None or root.entry.placed:
         return False
     if any(leaf.info.dtype != task.dtype for leaf in task.value.leaves):
         return False

@@ -20,10 +20,10 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 @dataclass(frozen=True)
 class Piece:
-    """A chunk of a task and the part of the live tensor it belongs to (flat, or whole rows)."""
+    """A chunk of a task and the live tensor it belongs to."""
 
     chunk: Chunk
-    part: Tensor
+    target: Tensor
 
     @property
     def nbytes(self) -> int:
@@ -31,17 +31,28 @@ class Piece:
 
     def write(self, computer: Computer) -> None:
         """Compute the chunk and put it into the live tensor."""
-        task = self.chunk.run.tasks[0]
-        if self.part.is_contiguous() and self.part.dtype == task.dtype and self.part.device.type == "cpu":
-            computer.chunk(self.chunk, self.part.view(-1))
-        else:
-            self.part.copy_(computer.chunk(self.chunk).view(self.part.shape))
+        task, target = self.chunk.run.tasks[0], self.target
+        direct = target.is_contiguous() and target.dtype == task.dtype and target.device.type == "cpu"
+        if direct and self.chunk.run.pieces:
+            computer.chunk(self.chunk, target.view(-1)[self.chunk.start : self.chunk.stop])
+            return
+        for start, values in computer.parts(self.chunk):
+            at = 0
+            for part in spans(target, start, start + len(values)):
+                part.copy_(values[at : at + part.numel()].view(part.shape))
+                at += part.numel()
 
     def holds(self, computer: Computer) -> bool:
         """True if the live tensor holds the chunk, bit for bit, as it would after ``write``."""
-        values = computer.chunk(self.chunk).to(self.part.dtype).view(self.part.shape)
-        bits = _BITS[values.element_size()]
-        return torch.equal(values.view(bits), self.part.to("cpu").contiguous().view(bits))
+        for start, computed in computer.parts(self.chunk):
+            values = computed.to(self.target.dtype)
+            bits, at = _BITS[values.element_size()], 0
+            for part in spans(self.target, start, start + len(values)):
+                found = part.to("cpu").contiguous().view(-1)
+                if not torch.equal(values[at : at + len(found)].view(bits), found.view(bits)):
+                    return False
+                at += len(found)
+        return True
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,8 @@ def batches(tasks: Iterable[Task], targets: Mapping[str, Tensor]) -> list[Batch]
     gathered: list[Piece] = []
     size = 0
     for run in runs.make_runs(list(tasks), join=False):
-        for piece in _pieces(run, targets[run.tasks[0].name]):
+        target = targets[run.tasks[0].name].detach()
+        for piece in (Piece(chunk, target) for chunk in runs.cut(run)):
             gathered.append(piece)
             size += piece.nbytes
             if size >= runs.CHUNK:
@@ -76,16 +88,20 @@ def check_shape(task: Task, tensor: Tensor) -> None:
         raise BadInput(task.name, f"shape {list(task.shape)}", f"{list(tensor.shape)}, which the loaded model has")
 
 
-def _pieces(run: runs.Run, tensor: Tensor) -> Iterator[Piece]:
-    tensor = tensor.detach()
+def spans(tensor: Tensor, start: int, stop: int) -> Iterator[Tensor]:
+    """Views of a tensor of any strides that hold its elements ``start`` to ``stop`` (counted as if it were flat)."""
     if tensor.is_contiguous():
-        flat = tensor.view(-1)
-        for chunk in runs.cut(run):
-            whole = chunk.elements == run.elements
-            yield Piece(chunk, tensor if whole else flat[chunk.start : chunk.stop])
+        yield tensor.view(-1)[start:stop]
         return
-    row = run.elements // tensor.shape[0]
-    rows = max(1, runs.chunk_elements(run.tasks[0]) // row) if run.pieces else tensor.shape[0]
-    for first in range(0, tensor.shape[0], rows):
-        last = min(first + rows, tensor.shape[0])
-        yield Piece(Chunk(run, first * row, last * row), tensor[first:last])
+    row = tensor.numel() // tensor.shape[0]
+    at = start
+    while at < stop:
+        index, inner = divmod(at, row)
+        rows = (stop - at) // row
+        if inner == 0 and rows:
+            yield tensor[index : index + rows]
+            at += rows * row
+            continue
+        end = min(stop, (index + 1) * row)
+        yield from spans(tensor[index], inner, inner + end - at)
+        at = end

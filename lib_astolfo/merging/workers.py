@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -14,7 +15,39 @@ Progress = Callable[[int, int, str], None]
 #: Bytes between two calls of the progress callback.
 PROGRESS_STEP = 32 << 20
 
+#: Seconds without a new item after which the callback is called again, so that long items can be paused and stopped.
+PATIENCE = 0.5
+
 _STARTING = threading.Lock()
+
+
+class Ended(Exception):
+    """Raised in a worker between two parts of an item when the work is to end."""
+
+
+class Gate:
+    """Where workers wait between the parts of a long item while the work is paused."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._open.set()
+        self.ended = threading.Event()
+
+    def wait(self) -> None:
+        """Return at once as a rule; while the progress callback blocks, when it returns. Raises ``Ended``."""
+        while not self._open.wait(0.1):
+            if self.ended.is_set():
+                break
+        if self.ended.is_set():
+            raise Ended
+
+    def call(self, progress: Progress, done: int, total: int, text: str) -> None:
+        """Call the callback with the gate closed."""
+        self._open.clear()
+        try:
+            progress(done, total, text)
+        finally:
+            self._open.set()
 
 
 class Sized(Protocol):
@@ -34,6 +67,8 @@ def work_off(
     threads: int = 1,
     progress: Progress | None = None,
     text: str = "",
+    gate: Gate | None = None,
+    before: int = 0,
 ) -> None:
     """Hand every item to one of the threads.
 
@@ -43,36 +78,43 @@ def work_off(
         threads: number of threads, at least 1.
         progress: called in the calling thread with bytes begun, bytes in all and ``text``. While it blocks no new
             item is begun; what it raises ends the work and is let through.
+        gate: where the workers wait between the parts of an item.
+        before: bytes that were done in an earlier run, and count as done.
 
     Raises:
         the first error of a worker; all threads have ended then.
     """
-    pool = _Pool(make_worker, max(1, threads))
-    total = sum(item.nbytes for item in items)
-    done = told = 0
-    if progress is not None:
-        progress(0, total, text)
+    gate = gate or Gate()
+    pool = _Pool(make_worker, max(1, threads), gate.ended)
+    done = told = before
+    total = before + sum(item.nbytes for item in items)
+
+    def tell() -> None:
+        if progress is not None:
+            gate.call(progress, done, total, text)
+
+    tell()
     with pool:
         for item in items:
-            if not pool.give(item):
+            if not pool.give(item, tell):
                 break
             done += item.nbytes
-            if progress is not None and done - told >= PROGRESS_STEP:
-                progress(done, total, text)
+            if done - told >= PROGRESS_STEP:
+                tell()
                 told = done
+        pool.finish(tell)
     pool.check()
-    if progress is not None:
-        progress(total, total, text)
+    tell()
 
 
 class _Pool:
     """A few threads behind a short queue."""
 
-    def __init__(self, make_worker: Callable[[], Callable[[Item], None]], count: int) -> None:
+    def __init__(self, make_worker: Callable[[], Callable[[Item], None]], count: int, stop: threading.Event) -> None:
         self._queue: queue.Queue[object] = queue.Queue(maxsize=2 * count)
         self._make_worker = make_worker
         self._count = count
-        self._stop = threading.Event()
+        self._stop = stop
         self._errors: list[BaseException] = []
         self._threads: list[threading.Thread] = []
 
@@ -89,27 +131,38 @@ class _Pool:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is not None:
             self._stop.set()
-        for _ in self._threads:
-            self._put(None)
         for thread in self._threads:
             thread.join()
 
-    def give(self, item: object) -> bool:
-        """Queue an item; False if a worker has failed."""
-        return self._put(item)
+    def give(self, item: object, idle: Callable[[], None]) -> bool:
+        """Queue an item; False if a worker has failed. ``idle`` is called now and then until there is room."""
+        return self._put(item, idle)
+
+    def finish(self, idle: Callable[[], None]) -> None:
+        """Wait until everything that was queued is done."""
+        for _ in self._threads:
+            self._put(None, idle)
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(PATIENCE)
+                if thread.is_alive():
+                    idle()
 
     def check(self) -> None:
         """Raise the first error of a worker."""
         if self._errors:
             raise self._errors[0]
 
-    def _put(self, item: object) -> bool:
+    def _put(self, item: object, idle: Callable[[], None]) -> bool:
+        since = time.monotonic()
         while not self._stop.is_set():
             try:
                 self._queue.put(item, timeout=0.1)
                 return True
             except queue.Full:
-                continue
+                if time.monotonic() - since >= PATIENCE:
+                    idle()
+                    since = time.monotonic()
         return False
 
     def _run(self, gate: _OneTorchThread) -> None:

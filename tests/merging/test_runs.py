@@ -82,8 +82,8 @@ def test_many_models_make_smaller_chunks(make: Make, resolve: Resolve) -> None:
     with CheckpointFile.open(make("a", 1)) as file:
         leaf = formula.Leaf(file, file.tensors[UNET + "out.2.weight"])
     other = [formula.Leaf(leaf.file, info) for info in leaf.file.tensors.values()][:100]
-    few = plan.Task("x", torch.float16, formula.Value(formula.Apply("many", (0, 1)), (leaf, other[0])))
-    many = plan.Task("x", torch.float16, formula.Value(formula.Apply("many", (0, 1)), (leaf, *other * 20)))
+    few = plan.Task("x", torch.float16, formula.Value(formula.Apply("weighted_sum", (0, 1)), (leaf, other[0])))
+    many = plan.Task("x", torch.float16, formula.Value(formula.Apply("weighted_sum", (0, 1)), (leaf, *other * 20)))
     assert runs.chunk_elements(few) == runs.CHUNK // 2
     assert runs.SMALLEST <= runs.chunk_elements(many) < runs.CHUNK // 2
 
