@@ -28,6 +28,7 @@ class Arguments:
 
     command: str = ""
     path: Path | None = None
+    words: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     outputs: str = ""
@@ -56,10 +57,21 @@ def parse(given: Sequence[str]) -> Arguments:
             found.command = text
         elif "=" in text and not (text.endswith((".yaml", ".yml")) and Path(text).is_file()):
             found.overrides.append(text)
-        elif found.path is None:
-            found.path = Path(text)
         else:
-            raise BadInput(text, "a second file", "one YAML file, and key=value for the rest")
+            found.words.append(text)
+    return _sorted(found)
+
+
+def _sorted(found: Arguments) -> Arguments:
+    """Plain words: names for a command that takes them, and a YAML file."""
+    takes = COMMANDS[found.command].words if found.command in COMMANDS else ""
+    names = [text for text in found.words if takes and not text.lower().endswith((".yaml", ".yml"))]
+    files = [text for text in found.words if text not in names]
+    if len(files) > 1:
+        raise BadInput(files[1], "a second file", "one YAML file, and key=value for the rest")
+    if names:
+        found.overrides.insert(0, f"{takes}={json.dumps(names, ensure_ascii=False)}")
+    found.path = Path(files[0]) if files else None
     return found
 
 

@@ -1,16 +1,17 @@
-"""A checkpoint examined: what it is, what each source says of its prediction, its markers, its yaml, and what the
-WebUIs make of it all. Only the header, the yaml and at most one small tensor are read."""
+"""A checkpoint examined: what it is, what each source says of its prediction, its markers, its yaml, what the WebUIs
+make of it all, and what is wrong with it. Only the header, the yaml and a few small tensors are read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from lib_astolfo.checkpoints import markers, sidecar, webuis
+from lib_astolfo.checkpoints import checks, markers, sidecar, webuis
 from lib_astolfo.checkpoints.describe import header
+from lib_astolfo.checkpoints.expected import lenient
 from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.checkpoints.memory import Remembered
-from lib_astolfo.checkpoints.prediction import MARKERS, Claim, Identified, claims_of, identify, layout_of
+from lib_astolfo.checkpoints.prediction import MARKERS, Claim, Identified, claims_of, identify
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.checkpoints.sidecar import Sidecar
 from lib_astolfo.diffusion.sampling import Sampling
@@ -24,15 +25,20 @@ def examine(file: CheckpointFile, remembered: Remembered | None = None) -> dict[
     Keys: layout, family, kind, dtypes, size (bytes), tensors, parameters, has_vae, unknown (tensors of no block),
     prediction (sampling, words, source, says: what each source says, in order of trust), uncond, markers (found,
     stray: key to reason, misfits), yaml (present, belongs, key, value, …), hosts (each WebUI's reading), advice, notes,
-    problem ("" or what keeps the WebUIs from loading it). Raises BadInput if the file is no whole checkpoint.
+    findings (see ``findings.Finding``, the worst first), problem ("" or what keeps the WebUIs from loading it).
+    A checkpoint without a text encoder, or with a broken yaml, has a problem and no prediction.
+    Raises BadInput if the file is no checkpoint.
     """
-    layout = layout_of(file)
+    layout, missing = lenient({name: info.shape for name, info in file.tensors.items()}, str(file.path))
     beside, problem = _sidecar(file)
     report = _what_it_is(file, layout)
+    yaml_prediction = sidecar.effective(beside, layout)[1] if beside is not None else None
+    report["findings"] = [one.to_dict() for one in checks.of_header(file, layout, missing, yaml_prediction)]
     if problem:
         return {**report, "yaml": {"present": True, "problem": problem}, "problem": problem}
+    if missing:
+        return {**report, "problem": f"no text encoder {' and '.join(missing)}*"}
     said, says = _prediction(file, layout, remembered)
-    yaml_prediction = sidecar.effective(beside, layout)[1] if beside is not None else None
     hosts = webuis.readings(file.tensors, layout, beside, _guess(file, layout))
     return {
         **report,

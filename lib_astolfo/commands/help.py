@@ -33,10 +33,13 @@ def overview() -> str:
 def of_command(command: Command) -> str:
     """One command and its keys."""
     kind = command.settings
-    start = f"usage: python -m lib_astolfo {command.name} [file.yaml] [key=value …] [options]\n\n{command.help}\n"
-    words = " ".join((kind.__doc__ or "").split("\n\n")[0].replace("``", "`").split())
+    words = f" [{command.words} …]" if command.words else ""
+    start = (
+        f"usage: python -m lib_astolfo {command.name}{words} [file.yaml] [key=value …] [options]\n\n{command.help}\n"
+    )
+    text = " ".join((kind.__doc__ or "").split("\n\n")[0].replace("``", "`").split())
     extra = "  --host ADDRESS, --port NUMBER: short for host= and port=\n" if command.name == "serve" else ""
-    return start + _wrapped(words, "") + "\nkeys (name=default):\n" + "\n".join(_keys(kind)) + "\n\n" + OPTIONS + extra
+    return start + _wrapped(text, "") + "\nkeys (name=default):\n" + "\n".join(_keys(kind)) + "\n\n" + OPTIONS + extra
 
 
 def _keys(kind: type, above: str = "", indent: str = "  ") -> Iterable[str]:

@@ -17,6 +17,7 @@ class Command:
     queued and may return completed settings; ``show(result) -> str`` is the result for a terminal. Its top level
     imports neither torch nor numpy.
     ``background`` commands are also the kinds of jobs and have a POST route.
+    ``words``: the setting, a list, that plain words of the command line fill.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Command:
     module: str
     settings_name: str
     background: bool = False
+    words: str = ""
 
     @property
     def settings(self) -> type:
@@ -47,7 +49,14 @@ _ALL = (
     Command("merge", "Merge checkpoints by a recipe into a file", _HERE + "merge", "MergeSettings", background=True),
     Command("bake", "Write the winner as a file that says what it is", _HERE + "bake", "BakeSettings", background=True),
     Command("grid", "Draw and score over ratio, CFG, uncond, …", _HERE + "grid", "GridSettings", background=True),
-    Command("doctor", "What a checkpoint is; its marker keys", _HERE + "doctor", "DoctorSettings", background=True),
+    Command(
+        "doctor",
+        "What a checkpoint is, what is wrong with it, a mended copy",
+        _HERE + "doctor",
+        "DoctorSettings",
+        True,
+        "models",
+    ),
     Command("probe", "What models predict; zero against null", _HERE + "probe", "ProbeSettings", background=True),
     Command("sidecar", "Write the yaml that tells a WebUI the prediction", _HERE + "sidecar", "SidecarSettings"),
     Command("bench", "Measure against the limits of the machine", _HERE + "bench", "BenchSettings"),
