@@ -8,49 +8,23 @@ and adds the base.
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging import kernels
+from lib_astolfo.merging.families import angles, frequencies, powers, single, slices, sums, supermerger
 from lib_astolfo.merging.lora import method as lora
 from lib_astolfo.merging.method import Method
 
+_FAMILIES = (
+    sums,
+    angles,
+    powers,
+    slices,
+    frequencies,
+    supermerger,
+    single,
+    lora,
+)
 
-def weighted_sum(a: Tensor, b: Tensor, *, alpha: float) -> Tensor:
-    """(1 - alpha)·A + alpha·B, for any shape; computed and rounded as ``torch.lerp`` does (sd-mecha weighted_sum)."""
-    return a.lerp(b, alpha)
-
-
-def add_difference(a: Tensor, b: Tensor, c: Tensor, *, alpha: float) -> Tensor:
-    """A + alpha·(B - C), for any shape (sd-mecha add_difference over subtract; A1111 modules/extras.py)."""
-    return a + (b - c) * alpha
-
-
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method(
-            name="weighted_sum",
-            function=weighted_sum,
-            inputs=("a", "b"),
-            options={"alpha": 0.5},
-            formula="(1 - ratio)·A + ratio·B",
-            reference="sd-mecha weighted_sum; A1111 checkpoint merger, weighted sum",
-            into=kernels.lerp_into,
-            half=kernels.lerp_into,
-        ),
-        Method(
-            name="add_difference",
-            function=add_difference,
-            inputs=("a", "b", "c"),
-            options={"alpha": 1.0},
-            formula="A + ratio·(B - C)",
-            reference="sd-mecha add_difference; Ilharco et al. 2022, arXiv:2212.04089, section 2 (task arithmetic)",
-            into=kernels.add_difference_into,
-        ),
-        *lora.METHODS,
-    )
-}
+METHODS: dict[str, Method] = {method.name: method for family in _FAMILIES for method in family.METHODS}
 
 
 def get(name: str) -> Method:

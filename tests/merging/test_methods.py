@@ -18,7 +18,7 @@ def test_golden_figures(case: golden_cases.Case) -> None:
     case.check(METHODS[case.method](*case.inputs, **case.params))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["weighted_sum", "add_difference"])
 def test_the_kernel_without_allocation_gives_the_methods_values(name: str) -> None:
     method = METHODS[name]
     inputs = [torch.randn(1000, generator=torch.Generator().manual_seed(i)) for i in range(len(method.inputs))]
