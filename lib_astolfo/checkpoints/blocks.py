@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from lib_astolfo.checkpoints import presets
+from lib_astolfo.checkpoints import extended, presets
 from lib_astolfo.checkpoints.layout import UNET, VAE, Layout
 from lib_astolfo.errors import BadInput
 
@@ -75,13 +75,78 @@ def block_of(key: str, layout: Layout, *, time_embed: str = "in00") -> str:
     return name if name in names else OTHER
 
 
+def parts_of(key: str, layout: Layout, *, time_embed: str = "in00") -> tuple[str, ...]:
+    """The names under which a ratio for a key may be given, the most precise first, its block last.
+
+    Inside a block ``IN04.1`` is its second module and ``IN04.1.0`` that module's first transformer block. ``TIME`` and
+    ``LABEL`` are the embeddings, ``OUT`` is the last norm and convolution, ``CLIPL`` and ``CLIPG`` are the encoders.
+    """
+    block = block_of(key, layout, time_embed=time_embed)
+    if block == "BASE" and component_of(key) != "unet":
+        encoder = _ENCODERS.get((layout.family, component_of(key)))
+        return (encoder, block) if encoder else (block,)
+    if not key.startswith(UNET) or block == OTHER:
+        return (block,)
+    words = key[len(UNET) :].split(".")
+    if words[0] in _EMBEDDINGS:
+        return (_EMBEDDINGS[words[0]], block)
+    at = 1 if words[0] == "middle_block" else 2
+    module = f"{block}.{words[at]}"
+    if len(words) > at + 2 and words[at + 1] == "transformer_blocks":
+        return (f"{module}.{words[at + 2]}", module, block)
+    return (module, block)
+
+
+_ENCODERS = {
+    ("sd1", "te1"): "CLIPL",
+    ("sdxl", "te1"): "CLIPL",
+    ("sdxl", "te2"): "CLIPG",
+    ("sdxl_refiner", "te1"): "CLIPG",
+}
+_EMBEDDINGS = {"time_embed": "TIME", "label_emb": "LABEL", "out": "OUT"}
+_PART = re.compile(r"(IN[0-9]{2}|M00|OUT[0-9]{2})(\.[0-9]{1,2}){1,2}|TIME|LABEL|OUT|CLIPL|CLIPG")
+
+
+def block_of_part(name: str) -> str | None:
+    """The block that a precise name is a part of (``BASE``, ``IN00`` and ``OUT`` for those of their own), else None."""
+    if not _PART.fullmatch(name):
+        return None
+    return {"TIME": "IN00", "LABEL": "IN00", "CLIPL": "BASE", "CLIPG": "BASE"}.get(name, name.split(".")[0])
+
+
+def expand(name: str, layout: Layout, where: str = "blocks") -> tuple[str, ...]:
+    """The blocks of a name or of a range as ``IN03-OUT05``, from either end, in the order of the layout's weight list.
+
+    Raises BadInput for a name that the layout does not have.
+    """
+    names = BLOCKS[layout.family]
+    first, _, last = name.partition("-")
+    for end in (first, last or first):
+        if end not in names:
+            expected = f"{VAE_BLOCK}, a part as IN04.1.0, or one of {', '.join(names)}"
+            raise BadInput(f"{where}.{name}", f"a block that {layout.family} does not have", expected)
+    low, high = sorted((names.index(first), names.index(last or first)))
+    return names[low : high + 1]
+
+
+def has_part(name: str, layout: Layout) -> bool:
+    """Whether a precise name may be one of this layout's."""
+    block = block_of_part(name)
+    if block is None or (name == "LABEL" and not layout.is_xl):
+        return False
+    if block == "BASE":
+        return name in {encoder for (family, _), encoder in _ENCODERS.items() if family == layout.family}
+    return block == "OUT" or block in BLOCKS[layout.family]
+
+
 def parse_weights(
     value: str | Sequence[float] | Mapping[str, float], layout: Layout, where: str = "blocks"
 ) -> dict[str, float]:
     """Block weights by name from a list, a text of numbers with commas, a preset's name, or a mapping.
 
-    A list has 26 (SD1, SD2) or 20 (SDXL) numbers; 26 are cut to 20 for SDXL as supermerger does (IN09 to IN11 and
-    OUT09 to OUT11 fall away). A mapping may name only some blocks, and ``VAE``; the others are not in the result.
+    A list has 26 (SD1, SD2) or 20 (SDXL) numbers, or one more for the VAE at its end, or supermerger's 110 of SDXL
+    (``extended``); 26 are cut to 20 for SDXL as supermerger does (IN09 to IN11 and OUT09 to OUT11 fall away). A mapping
+    may name only some blocks, and ``VAE``; the others are not in the result.
     Raises BadInput for a wrong count, an unknown name, or what is not a finite number.
     """
     names = BLOCKS[layout.family]
@@ -89,35 +154,42 @@ def parse_weights(
         for key in value:
             if key not in names and key != VAE_BLOCK:
                 raise BadInput(f"{where}.{key}", "an unknown block", f"{VAE_BLOCK} or one of {', '.join(names)}")
-        return {key: _number(weight, f"{where}.{key}") for key, weight in value.items()}
+        return {key: finite(weight, f"{where}.{key}") for key, weight in value.items()}
     if isinstance(value, str):
-        value = _split(value, where)
+        value = split(value, where)
     if not isinstance(value, Sequence):
         raise BadInput(where, repr(value)[:80], "a list of numbers, a text of them, a preset's name, or a mapping")
-    numbers = [_number(weight, f"{where}[{index}]") for index, weight in enumerate(value)]
-    if len(numbers) == 26 and len(names) == 20:
+    numbers = [finite(weight, f"{where}[{index}]") for index, weight in enumerate(value)]
+    if len(numbers) == len(extended.NAMES) and layout.family == "sdxl":
+        return extended.weights(numbers)
+    if len(names) == 20 and len(numbers) in (26, 27):
         numbers = to_xl(numbers)
-    if len(numbers) != len(names):
-        raise BadInput(where, f"{len(numbers)} numbers", f"{len(names)}: {', '.join(names)}")
-    return dict(zip(names, numbers, strict=True))
+    if len(numbers) not in (len(names), len(names) + 1):
+        more = f", or supermerger's {len(extended.NAMES)}" if layout.family == "sdxl" else ""
+        expected = f"{len(names)}: {', '.join(names)}; or one more for the VAE{more}"
+        raise BadInput(where, f"{len(numbers)} numbers", expected)
+    return dict(zip((*names, VAE_BLOCK), numbers, strict=False))
 
 
 def to_xl(weights: Sequence[float]) -> list[float]:
-    """26 values of SD1 as the 20 of SDXL: IN09 to IN11 and OUT09 to OUT11 are dropped."""
-    return [*weights[:10], *weights[13:23]]
+    """26 values of SD1 as the 20 of SDXL: IN09 to IN11 and OUT09 to OUT11 are dropped; a 27th, the VAE's, stays."""
+    return [*weights[:10], *weights[13:23], *weights[26:]]
 
 
-def _split(text: str, where: str) -> Sequence[float]:
+def split(text: str, where: str) -> Sequence[float]:
+    """The numbers in a text, or those of the preset that it names. Errors: BadInput."""
     parts = [part for part in re.split(r"[,\s]+", text.strip()) if part]
     if not all(re.fullmatch(r"[-+0-9.eE]+|nan|[-+]?inf", part) for part in parts):
-        known = presets.load()
-        if text.strip().upper() in known:
-            return known[text.strip().upper()]
-        raise BadInput(where, repr(text[:80]), "numbers with commas between them, or a preset: " + ", ".join(known))
-    return [_number(part, where) for part in parts]
+        found = presets.find(text)
+        if found is not None:
+            return found
+        known = ", ".join(presets.load())
+        raise BadInput(where, repr(text[:80]), f"numbers with commas between them, or a preset: {known}")
+    return [finite(part, where) for part in parts]
 
 
-def _number(value: object, where: str) -> float:
+def finite(value: object, where: str) -> float:
+    """A finite number. Errors: BadInput."""
     try:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise ValueError

@@ -24,6 +24,7 @@ from lib_astolfo.diffusion.sampling import PREDICTIONS, Sampling
 from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import formula, methods
+from lib_astolfo.merging.method import Method
 from lib_astolfo.merging.recipe import Recipe
 
 
@@ -108,8 +109,7 @@ def _by_hand(wanted: object, choices: Mapping[str, Choice]) -> Choice:
 
 def _auto(recipe: Recipe, choices: Mapping[str, Choice]) -> str:
     method = methods.get(recipe.method)
-    ratios = [recipe.ratio or 0.0, *(recipe.blocks or {}).values()]
-    if "alpha" in method.options and not any(ratios):
+    if _keeps_a(recipe, method):
         return next(iter(choices))
     if method.space == "delta":
         rest = [slot for slot in choices if slot != "base"]
@@ -120,6 +120,14 @@ def _auto(recipe: Recipe, choices: Mapping[str, Choice]) -> str:
         return "a" if same else "b"
     expected = "models that predict the same, or options.prediction: eps, v, x0, rf or the slot to follow"
     raise BadInput("options.prediction", _differences(recipe, choices), expected)
+
+
+def _keeps_a(recipe: Recipe, method: Method) -> bool:
+    """True if every ratio of the recipe is 0; without any, a method that has none of its own gives its whole result."""
+    if recipe.ratio is None and "alpha" not in method.options:
+        return False
+    unnamed = isinstance(recipe.ratio, Mapping) and len(recipe.ratio) < len(slots_in_order(recipe))
+    return not unnamed and not any(recipe.ratio_numbers())
 
 
 def _differences(recipe: Recipe, choices: Mapping[str, Choice]) -> str:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Union
 
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from lib_astolfo.checkpoints.blocks import BLOCKS, VAE_BLOCK, parse_weights
-from lib_astolfo.checkpoints.layout import Layout
-from lib_astolfo.diffusion.sampling import PREDICTIONS
-from lib_astolfo.errors import BadInput
-from lib_astolfo.merging import methods
-from lib_astolfo.merging.lora.use import LoraUse, read_uses
-from lib_astolfo.merging.method import Method
+from lib_astolfo.merging import recipe_check, recipe_reading
+from lib_astolfo.merging.lora.use import LoraUse
+from lib_astolfo.merging.recipe_check import DTYPES, ENGINE_OPTIONS
+from lib_astolfo.merging.recipe_reading import read_blocks
 
-DTYPES = ("fp16", "bf16", "fp32", "keep")
-BLOCK_NAMES = (*BLOCKS["sd1"], VAE_BLOCK)
-ENGINE_OPTIONS: dict[str, str] = {
-    "prediction": "auto (default), same, a slot (a, b, …), eps, v, x0 or rf, or a mapping with the fields of Sampling",
-    "non_finite": "error (default) or keep_a",
-    "time_embed": "in00 (default) or base",
-    "layout": "same (default) or any",
-    "keys": "a (default) or union",
-}
+__all__ = ["DTYPES", "ENGINE_OPTIONS", "ModelValue", "Recipe", "read_blocks"]
 
 ModelValue = Union[str, "Recipe"]
 
@@ -38,79 +23,94 @@ ModelValue = Union[str, "Recipe"]
 class Recipe:
     """A method over models.
 
+    What is more precise goes before what is less: ``patterns``, ``elements``, ``blocks``, ``ratio``. The VAE is kept
+    from A unless one of them names it: a block or element ``VAE``, a pattern with ``first_stage_model`` in it.
+
     Attributes:
         method: a name in ``METHODS``.
         models: slot to checkpoint name, or to a recipe whose result is used.
-        ratio: the method's ``alpha`` for UNet and text encoders (0 keeps A). The VAE is kept from A
-            unless ``blocks`` has ``VAE``.
-        blocks: ratio per block; a block that is not named takes ``ratio``, or, without one, is kept from A.
-            Lists and texts of 20 (SDXL) or 26 (SD1) numbers are read too.
-        options: the method's own, and those of ``ENGINE_OPTIONS``.
+        ratio: the method's ``alpha``; 0 keeps A. Of a method without one, the share of its result:
+            A + ratio·(result - A), and base + ratio·difference for a method on differences, where the base is A.
+            Or a weight per model (1 where a slot is not named): for methods on differences each difference is
+            multiplied with it before the method sees it, and ``n_average`` becomes the mean with these weights,
+            Σ wᵢ·Mᵢ / Σ wᵢ. Blocks, elements and patterns then are the share of the result.
+        blocks: ratio per block; a block that is not named takes ``ratio``; without one it is kept from A, or takes the
+            whole result of a method that has no ``alpha``. A name may be a range (``IN03-OUT05``) or a part of a block
+            (``IN04.1.0``; see ``checkpoints.blocks.parts_of``). Parts go before blocks, blocks before ranges, later
+            ranges before earlier ones.
+            Lists and texts of 20 (SDXL) or 26 (SD1) numbers are read too, with the VAE's behind them or not, and
+            supermerger's 110 of SDXL; texts as ``IN03-OUT05:0.7,M00:0.2``; names of presets, also as ``preset`` in a
+            mapping with others that go before it.
+        options: the method's own, and those of ``ENGINE_OPTIONS``. A numeric one may be given per block, as ``blocks``
+            are; a block that is not named has the method's default.
         dtype: ``fp16``, ``bf16``, ``fp32`` or ``keep`` (A's own) for every merged or kept weight.
             A recipe inside another is rounded to its dtype before it is used, as if it had been baked;
             read from YAML or a dict an inner recipe without ``dtype`` stays in fp32.
         output: name of the file to bake, or None.
         hashes: file name to sha256 (or its first digits); a merge refuses files that do not match.
         loras: LoRAs that are baked into the result, one after the other, before it is rounded.
+        elements: ratios per element (see ``elemental``); the last that fits a key counts.
+        patterns: regular expression to ratio; the last that is found in a key counts.
+        adjust: eight numbers that adjust the result's detail, contrast and colour (see ``adjust``), () for none.
     """
 
     method: str
     models: Mapping[str, ModelValue]
-    ratio: float | None = None
+    ratio: float | Mapping[str, float] | None = None
     blocks: Mapping[str, float] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = "fp16"
     output: str | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     loras: tuple[LoraUse, ...] = ()
+    elements: tuple[str, ...] = ()
+    patterns: Mapping[str, float] = field(default_factory=dict)
+    adjust: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(self)
+        recipe_check.check(self)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Recipe:
         """Read a recipe of plain values; BadInput names the key that is wrong."""
-        return _read(data, "recipe", (), "fp16")
+        return recipe_reading.read(Recipe, data, "recipe")
 
     @staticmethod
     def from_yaml(text: str) -> Recipe:
         """Read a recipe's YAML text."""
-        return Recipe.from_dict(_parse_yaml(text, "recipe"))
+        return Recipe.from_dict(recipe_reading.parse_yaml(text, "recipe"))
 
     @staticmethod
     def load(path: str | Path) -> Recipe:
         """Read a recipe from a YAML file."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(path, error, "a readable YAML file in UTF-8") from error
-        return _read(_parse_yaml(text, str(path)), str(path), (), "fp16")
+        return recipe_reading.read(Recipe, recipe_reading.load_yaml(path), str(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in the order of the YAML; empty entries left out."""
         models = {slot: m.to_dict() if isinstance(m, Recipe) else m for slot, m in self.models.items()}
         data: dict[str, Any] = {"method": self.method, "models": models}
         if self.ratio is not None:
-            data["ratio"] = self.ratio
+            data["ratio"] = dict(self.ratio) if isinstance(self.ratio, Mapping) else self.ratio
         if self.blocks is not None:
             data["blocks"] = dict(self.blocks)
-        if self.options:
-            data["options"] = dict(self.options)
-        if self.loras:
-            data["loras"] = [use.to_dict() for use in self.loras]
-        data["dtype"] = self.dtype
-        if self.output is not None:
-            data["output"] = self.output
-        if self.hashes:
-            data["hashes"] = dict(self.hashes)
-        return data
+        optional = {
+            "elements": list(self.elements),
+            "patterns": dict(self.patterns),
+            "options": dict(self.options),
+            "loras": [use.to_dict() for use in self.loras],
+            "adjust": list(self.adjust),
+            "dtype": self.dtype,
+            "output": self.output,
+            "hashes": dict(self.hashes),
+        }
+        return {**data, **{name: value for name, value in optional.items() if value}}
 
     def to_yaml(self) -> str:
         """YAML text that ``from_yaml`` reads back to an equal recipe."""
         return OmegaConf.to_yaml(OmegaConf.create(self.to_dict()))
 
     def with_ratio(self, ratio: float) -> Recipe:
-        """The same recipe at another ratio; blocks that are named keep theirs."""
+        """The same recipe at another ratio; blocks, elements and patterns that are named keep theirs."""
         return replace(self, ratio=ratio)
 
     def files(self) -> tuple[str, ...]:
@@ -126,14 +126,20 @@ class Recipe:
         """One line for people, infotexts and logs."""
         parts = [f"{slot}={m.describe() if isinstance(m, Recipe) else m}" for slot, m in self.models.items()]
         if self.ratio is not None:
-            parts.append(f"ratio={self.ratio:g}")
+            parts.append(f"ratio={_pairs(self.ratio) if isinstance(self.ratio, Mapping) else f'{self.ratio:g}'}")
         if self.blocks:
-            parts.append("blocks=" + "/".join(f"{name}:{value:g}" for name, value in self.blocks.items()))
-        parts += [f"{name}={value}" for name, value in self.options.items()]
+            parts.append(f"blocks={_pairs(self.blocks)}")
+        if self.elements:
+            parts.append("elements=" + " | ".join(self.elements))
+        if self.patterns:
+            parts.append("patterns=" + " | ".join(f"{pattern}: {value:g}" for pattern, value in self.patterns.items()))
+        parts += [f"{name}={_pairs(v) if _per_block(name, v) else v}" for name, v in self.options.items()]
         parts += [f"lora={use.describe()}" for use in self.loras]
+        if self.adjust:
+            parts.append("adjust=" + "/".join(f"{value:g}" for value in self.adjust))
         if self.dtype != "fp16":
             parts.append(f"dtype={self.dtype}")
-        return f"{self.method}({', '.join(parts)})"
+        return " ".join(f"{self.method}({', '.join(parts)})".splitlines())
 
     def all_hashes(self) -> dict[str, str]:
         """``hashes`` of this recipe and of those inside it."""
@@ -141,8 +147,20 @@ class Recipe:
         return {name: digest for hashes in (*inner, self.hashes) for name, digest in hashes.items()}
 
     def method_options(self) -> dict[str, Any]:
-        """The options that go to the method, without ``alpha``."""
+        """The options that go to the method, without ``alpha``; numbers or, per block, mappings of numbers."""
         return {name: value for name, value in self.options.items() if name not in ENGINE_OPTIONS}
+
+    def ratio_numbers(self) -> tuple[float, ...]:
+        """Every number that says how much of the other models is taken, in no order."""
+        own = (
+            tuple(self.ratio.values())
+            if isinstance(self.ratio, Mapping)
+            else ()
+            if self.ratio is None
+            else (self.ratio,)
+        )
+        elements = tuple(float(text.rpartition(":")[2]) for text in self.elements)
+        return (*own, *(self.blocks or {}).values(), *elements, *self.patterns.values())
 
     def _leaves(self) -> Iterator[str]:
         for model in self.models.values():
@@ -152,136 +170,9 @@ class Recipe:
                 yield model
 
 
-_KEYS = ("method", "models", "ratio", "blocks", "options", "loras", "dtype", "output", "hashes")
+def _pairs(values: Mapping[str, float]) -> str:
+    return "/".join(f"{name}:{value:g}" for name, value in values.items())
 
 
-def _check(recipe: Recipe) -> None:
-    method = methods.get(recipe.method)
-    _check_models(recipe, method)
-    _check_ratio("ratio", recipe.ratio)
-    for name, value in (recipe.blocks or {}).items():
-        if name not in BLOCK_NAMES:
-            raise BadInput(f"blocks.{name}", name, f"one of {', '.join(BLOCK_NAMES)}")
-        if value is None:
-            raise BadInput(f"blocks.{name}", value, "a finite number")
-        _check_ratio(f"blocks.{name}", value)
-    if "alpha" in recipe.options:
-        raise BadInput("options.alpha", recipe.options["alpha"], "the ratio under the key 'ratio' or 'blocks'")
-    if "alpha" in method.options and recipe.ratio is None and not recipe.blocks:
-        raise BadInput("ratio", "nothing", "a number, or ratios per block under 'blocks'")
-    if "alpha" not in method.options and recipe.ratio is not None:
-        raise BadInput("ratio", recipe.ratio, f"no ratio: {method.name} has none")
-    method.complete(recipe.method_options())
-    _check_engine_options(recipe, (*recipe.models,))
-    if recipe.dtype not in DTYPES:
-        raise BadInput("dtype", recipe.dtype, f"one of {', '.join(DTYPES)}")
-    _check_loras(recipe)
-    for name, digest in recipe.hashes.items():
-        known = (*recipe.files(), *recipe.lora_files())
-        if name not in known:
-            raise BadInput(f"hashes.{name}", name, f"one of the recipe's files: {', '.join(known)}")
-        if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-fA-F]{8,64}", digest):
-            raise BadInput(f"hashes.{name}", repr(digest), "8 to 64 digits of a sha256, quoted")
-    if recipe.output is not None and (not isinstance(recipe.output, str) or not recipe.output.strip()):
-        raise BadInput("output", repr(recipe.output), "a file name")
-
-
-def _check_loras(recipe: Recipe) -> None:
-    if recipe.method == "lora" and not recipe.loras:
-        raise BadInput("loras", "nothing", "a list of {file, weight}: the method lora bakes them into its model")
-    for name in recipe.lora_files():
-        if name in recipe.files():
-            raise BadInput("loras", name, "the name of a LoRA; this one is among the recipe's checkpoints")
-
-
-def _check_models(recipe: Recipe, method: Method) -> None:
-    slots = (*method.inputs, "base") if method.space == "delta" else method.inputs
-    for slot in slots:
-        if slot not in recipe.models:
-            raise BadInput(f"models.{slot}", "nothing", f"a checkpoint; {method.name} merges {', '.join(slots)}")
-    for slot, model in recipe.models.items():
-        if slot not in slots and not method.many:
-            raise BadInput(f"models.{slot}", model, f"only {', '.join(slots)} for {method.name}")
-        if not isinstance(model, Recipe) and (not isinstance(model, str) or not model.strip()):
-            raise BadInput(f"models.{slot}", repr(model), "a checkpoint's name or a recipe")
-        if isinstance(model, Recipe):
-            for name in {"non_finite", "layout"} & set(model.options):
-                raise BadInput(f"models.{slot}.options.{name}", model.options[name], "it in the outermost recipe only")
-
-
-def _check_ratio(where: str, value: object) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadInput(where, repr(value), "a finite number")
-
-
-def _check_engine_options(recipe: Recipe, slots: tuple[str, ...]) -> None:
-    choices = {"non_finite": ("error", "keep_a"), "time_embed": ("in00", "base"), "layout": ("same", "any")}
-    choices["keys"] = ("a", "union")
-    for name, allowed in choices.items():
-        value = recipe.options.get(name, allowed[0])
-        if value not in allowed:
-            raise BadInput(f"options.{name}", value, f"one of {', '.join(allowed)}")
-    prediction = recipe.options.get("prediction", "auto")
-    if not isinstance(prediction, Mapping) and prediction not in ("auto", "same", *slots, *PREDICTIONS):
-        raise BadInput("options.prediction", prediction, ENGINE_OPTIONS["prediction"])
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except RecursionError as error:
-        raise BadInput(where, "a recipe that contains itself", "a tree of recipes that ends in files") from error
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
-        raise BadInput(where, error, "YAML of a recipe") from error
-    if not isinstance(data, Mapping):
-        raise BadInput(where, type(data).__name__, "a mapping with 'method' and 'models'")
-    return data
-
-
-def _read(data: Mapping[str, Any], where: str, above: tuple[int, ...], dtype: str) -> Recipe:
-    if not isinstance(data, Mapping):
-        raise BadInput(where, type(data).__name__, "a mapping with 'method' and 'models'")
-    if id(data) in above:
-        raise BadInput(where, "a recipe that contains itself", "a tree of recipes that ends in files")
-    for key in data:
-        if key not in _KEYS:
-            raise BadInput(f"{where}.{key}", data[key], f"one of {', '.join(_KEYS)}")
-    models = data.get("models")
-    if not isinstance(models, Mapping):
-        raise BadInput(f"{where}.models", models, "a mapping such as {a: base.safetensors, b: trained.safetensors}")
-    inner = {
-        slot: _read(m, f"{where}.models.{slot}", (*above, id(data)), "fp32") if isinstance(m, Mapping) else m
-        for slot, m in models.items()
-    }
-    blocks = data.get("blocks")
-    return Recipe(
-        method=str(data.get("method", "")),
-        models=inner,
-        ratio=data.get("ratio"),
-        blocks=None if blocks is None else read_blocks(blocks, f"{where}.blocks"),
-        options=_mapping(data.get("options"), f"{where}.options"),
-        dtype=data.get("dtype") or dtype,
-        output=data.get("output"),
-        hashes=_mapping(data.get("hashes"), f"{where}.hashes"),
-        loras=read_uses(data.get("loras"), f"{where}.loras"),
-    )
-
-
-def _mapping(value: object, where: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise BadInput(where, value, "a mapping")
-    return dict(value)
-
-
-def read_blocks(value: object, where: str = "blocks") -> dict[str, float]:
-    """Block ratios from a mapping, a list or a text of 20 (SDXL) or 26 (SD1) numbers, or a preset's name."""
-    if isinstance(value, Mapping):
-        return {str(name).upper(): number for name, number in value.items()}
-    if not isinstance(value, str | list | tuple):
-        raise BadInput(where, value, "a mapping of blocks, 20 or 26 numbers, or a preset's name")
-    count = len(value.replace(",", " ").split()) if isinstance(value, str) else len(value)
-    return parse_weights(value, Layout("sdxl" if count == 20 else "sd1"), where)
+def _per_block(name: str, value: object) -> bool:
+    return isinstance(value, Mapping) and name not in ENGINE_OPTIONS

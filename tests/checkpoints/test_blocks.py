@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from lib_astolfo.checkpoints import presets
-from lib_astolfo.checkpoints.blocks import BLOCKS, COMPONENTS, block_of, component_of, parse_weights, to_xl
+from lib_astolfo.checkpoints.blocks import (
+    BLOCKS,
+    COMPONENTS,
+    block_of,
+    component_of,
+    has_part,
+    parse_weights,
+    parts_of,
+    to_xl,
+)
 from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.errors import BadInput
 from tests.keylists import full_size
@@ -98,7 +107,8 @@ def test_26_values_become_20_as_supermerger_does() -> None:
     ("value", "message"),
     [
         ([1.0] * 25, "25 numbers"),
-        ([1.0] * 27, "27 numbers"),
+        ([1.0] * 28, "28 numbers"),
+        ([1.0] * 110, "110 numbers"),
         ("1,2,3", "3 numbers"),
         ("", "0 numbers"),
         ([float("nan")] * 26, "finite"),
@@ -141,6 +151,75 @@ def test_presets_are_26_numbers_between_0_and_1() -> None:
     assert [v for v in known["WRAP08"] if v] == [1.0] * 8
     assert known["SMOOTHSTEP*2"][1] == known["SMOOTHSTEP*2"][25] == 0.0
     assert known["SMOOTHSTEP*2"][13] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "points"),
+    [
+        ("GRAD_A", {0: 0, 1: 0.0833333333, 12: 1, 24: 0}),
+        ("WRAP14", {6: 1, 7: 0, 17: 0, 18: 1}),
+        ("MID12_50", {4: 0, 5: 0.5, 18: 0.5, 19: 0}),
+        ("OUT07", {17: 0, 18: 1}),
+        ("OUT12", {12: 0, 13: 1}),
+        ("OUT12_5", {11: 0, 12: 0.5, 13: 1}),
+        ("RING08_SOFT", {4: 0, 5: 0.5, 6: 1, 8: 1, 9: 0.5, 10: 0, 14: 0, 15: 0.5, 18: 1, 19: 0.5, 20: 0}),
+        ("RING08_5", {5: 0, 6: 1, 9: 1, 10: 0, 14: 0, 15: 1, 18: 1, 19: 0}),
+        ("RING10_5", {4: 0, 5: 1, 9: 1, 10: 0, 15: 1, 19: 1, 20: 0}),
+        ("RING10_3", {5: 0, 6: 1, 10: 1, 11: 0, 13: 0, 14: 1, 18: 1, 19: 0}),
+        ("REVERSE-SMOOTHSTEP", {1: 0.9949363426, 6: 0.84375}),
+        ("SMOOTHSTEP*2", {1: 0.0101273148, 6: 0.3125, 13: 0.8752893519}),
+        ("R_SMOOTHSTEP*3", {9: 0.05078125, 12: 0.5, 15: 0.94921875}),
+        ("SMOOTHSTEP*4", {8: 0.962962963, 12: 0, 24: 0}),
+        ("SMOOTHSTEP/2", {1: 0.0196759259, 12: 1, 24: 0}),
+        ("R_SMOOTHSTEP/3", {1: 0.95703125, 8: 0, 16: 1, 24: 0}),
+        ("SMOOTHSTEP/4", {1: 0.0740740741, 6: 1, 12: 0, 24: 0}),
+        ("COSINE", {1: 0.9957224307, 8: 0.75}),
+        ("TRUE_CUBIC_HERMITE", {0: 0, 1: 0.1990318769, 12: 0.5208333333, 24: 1}),
+        ("TRUE_REVERSE_CUBIC_HERMITE", {0: 1, 23: 0.1573652102, 24: 0}),
+        ("FAKE_CUBIC_HERMITE", {1: 0.157576196, 8: 0.5679012346, 24: 1}),
+        ("FAKE_REVERSE_CUBIC_HERMITE", {1: 0.842423804, 24: 0}),
+    ],
+)
+def test_presets_have_the_values_of_the_field(name: str, points: dict[int, float]) -> None:
+    """Single points of supermerger's preset file, where a curve could be mistaken for its neighbour."""
+    values = presets.find(name)
+    assert values is not None
+    assert {i: values[i + 1] for i in points} == pytest.approx(points, abs=1e-9)
+
+
+def test_there_are_the_38_presets_and_one_more() -> None:
+    assert len(presets.CURVES) == 39
+    assert [values[0] for name, values in presets.CURVE_PRESETS.items() if name != "ALL_B"] == [0.0] * 38
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "parts"),
+    [
+        ("sdxl", "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.x", ("IN04.1.0", "IN04.1", "IN04")),
+        ("sdxl", "model.diffusion_model.middle_block.1.transformer_blocks.9.x", ("M00.1.9", "M00.1", "M00")),
+        ("sd1", "model.diffusion_model.output_blocks.11.1.proj_out.bias", ("OUT11.1", "OUT11")),
+        ("sd1", "model.diffusion_model.out.2.bias", ("OUT", "OUT11")),
+        ("sdxl", "model.diffusion_model.label_emb.0.0.bias", ("LABEL", "IN00")),
+        ("sdxl", "conditioner.embedders.1.model.ln_final.bias", ("CLIPG", "BASE")),
+        ("sdxl_refiner", "conditioner.embedders.0.model.ln_final.bias", ("CLIPG", "BASE")),
+        ("sd2", "cond_stage_model.model.ln_final.bias", ("BASE",)),
+        ("sd1", "first_stage_model.decoder.conv_in.bias", ("VAE",)),
+        ("sd1", "v_pred", ("OTHER",)),
+    ],
+)
+def test_parts_of_blocks(family: str, key: str, parts: tuple[str, ...]) -> None:
+    assert parts_of(key, Layout(family)) == parts
+    assert all(has_part(part, Layout(family)) for part in parts[:-1])
+
+
+def test_embeddings_are_parts_of_the_block_that_the_flag_names() -> None:
+    assert parts_of("model.diffusion_model.time_embed.0.bias", SDXL, time_embed="base") == ("TIME", "BASE")
+
+
+@pytest.mark.parametrize("family", BLOCKS)
+def test_the_last_part_is_the_block(family: str) -> None:
+    for key in full_size(family):
+        assert parts_of(key, Layout(family))[-1] == block_of(key, Layout(family))
 
 
 def test_presets_of_the_file() -> None:
