@@ -13,6 +13,8 @@ from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import adjust, formula, methods, policy, scaling
 from lib_astolfo.merging.formula import Leaf, Value
+from lib_astolfo.merging.lora.baking import Bakery
+from lib_astolfo.merging.lora.patch import Patch
 from lib_astolfo.merging.method import Option
 from lib_astolfo.merging.ratios import Ratios
 from lib_astolfo.merging.recipe import Recipe
@@ -27,7 +29,7 @@ class Task:
     """One tensor of the output.
 
     ``shape`` is A's. ``reason`` tells why it is copied; empty for a merged tensor.
-    ``common`` is the number of input channels that are merged, None for all.
+    ``common`` is the number of input channels that are merged, None for all; A's others are multiplied with ``spare``.
     ``check``: whether its values must be finite; not for integers and keys of no known block.
     """
 
@@ -37,6 +39,7 @@ class Task:
     reason: str = ""
     common: int | None = None
     check: bool = True
+    spare: float = 1.0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,7 +53,7 @@ class Task:
     @property
     def key(self) -> tuple[object, ...]:
         """Equal keys mean equal results."""
-        return (*self.value.key, self.dtype, self.common)
+        return (*self.value.key, self.dtype, self.common, self.spare)
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,22 @@ class Part:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What is known of one recipe of the tree before its keys: slots in order, ratios, and a name for it."""
+    """What is known of one recipe of the tree before its keys: slots in order, ratios, a name for it, and what its
+    LoRAs do to which keys."""
 
     slots: list[str]
     ratios: Ratios
     name: str
+    patches: Mapping[str, Patch]
 
 
 class Planner:
     """Builds the value of one key after the other."""
 
-    def __init__(self, files: Mapping[str, CheckpointFile], layout: Layout, any_layout: bool) -> None:
+    def __init__(self, files: Mapping[str, CheckpointFile], layout: Layout, any_layout: bool, bakery: Bakery) -> None:
         self.files = files
         self.layout = layout
+        self.bakery = bakery
         self.any_layout = any_layout
         self._entries: dict[int, _Entry] = {}
 
@@ -88,13 +94,15 @@ class Planner:
         weight = self.is_weight(recipe, name, stored)
         dtype = TORCH_DTYPES[recipe.dtype] if weight and recipe.dtype != "keep" else stored
         common = _common_channels(part.value)
-        return Task(name, dtype, part.value, part.reason, common, check=weight)
+        spare = 1.0 if common is None or not recipe.adjust else adjust.factor(name, recipe.adjust)
+        return Task(name, dtype, part.value, part.reason, common, check=weight, spare=spare)
 
     def entry(self, recipe: Recipe) -> _Entry:
         """What is known of a recipe; made at the first question."""
         if id(recipe) not in self._entries:
-            made = _Entry(policy.slots_in_order(recipe), Ratios(recipe, self.layout), str(len(self._entries)))
-            self._entries[id(recipe)] = made
+            patches = self.bakery.add(recipe.loras, str(recipe.options.get("time_embed", "in00")))
+            slots, ratios = policy.slots_in_order(recipe), Ratios(recipe, self.layout)
+            self._entries[id(recipe)] = _Entry(slots, ratios, str(len(self._entries)), patches)
         return self._entries[id(recipe)]
 
     def notes(self) -> tuple[str, ...]:
@@ -108,8 +116,11 @@ class Planner:
         return stored.is_floating_point and known and not name.endswith(POSITION_IDS)
 
     def part(self, recipe: Recipe, name: str) -> Part | None:
-        """Value of a key under a recipe: merged or kept, then adjusted."""
+        """Value of a key under a recipe: merged or kept, then changed by LoRAs, then adjusted."""
         part = self.merged(recipe, name)
+        patch = self.entry(recipe).patches.get(name)
+        if part is not None and patch is not None:
+            part = Part(formula.apply("patch", [part.value], {"patch": patch}))  # type: ignore[dict-item]
         if part is None or not recipe.adjust:
             return part
         value = self.adjusted(recipe, name, part.value)

@@ -144,6 +144,7 @@ class Whole:
 
     def _widened(self, out: Tensor) -> Tensor:
         leaf = self._task.value.leaves[0]
-        wide = stored(leaf, 0, leaf.info.elements).view(leaf.info.shape).to(out.dtype)
+        wide = stored(leaf, 0, leaf.info.elements).view(leaf.info.shape)
+        wide = (wide if self._task.spare == 1 else wide.float() * self._task.spare).to(out.dtype)
         wide[:, : self._task.common] = out.view(self.shape)
         return wide.view(-1)
