@@ -102,10 +102,13 @@ def part_of(donor: CheckpointFile, part: str) -> dict[str, TensorInfo]:
 
 
 def _check_part(part: str, given: Mapping[str, TensorInfo], case: Case, donor: CheckpointFile) -> None:
-    """Refuse a part that is not whole, or that is another network's."""
-    wanted = [name for name in case.wanted()[part] if not name.endswith(OPTIONAL)]
+    """Refuse a part that is not whole, or that is another network's. Where the file has none, the part's sizes count."""
     own = case.file.tensors
-    absent = [name for name in wanted if name not in given]
+    shapes = {name: info.shape for name, info in own.items()}
+    if not any(name.startswith(PREFIXES[case.layout.family][part]) for name in own):
+        shapes.update({name: info.shape for name, info in given.items()})
+    wanted = expected(lenient(shapes, str(case.file.path))[0], shapes)[part]
+    absent = [name for name in wanted if name not in given and not name.endswith(OPTIONAL)]
     if absent:
         raise BadInput(part, f"{donor.path.name} without {some(absent)}", f"a whole {WORDS[part]} of this size")
     for name, info in given.items():

@@ -73,7 +73,7 @@ KINDS: dict[str, Kind] = {
             r"|conditioner\.embedders\.0\.transformer\.text_projection"
             r"|cond_stage_model\.(transformer\.)?(logit_scale|text_projection)"
             r"|(cond_stage_model|conditioner\.embedders\.\d)\.model\.(visual\.|attn_mask$)"
-            r"|cond_stage_model\.(model\.)?(transformer\.)?text_model\.)",
+            r"|cond_stage_model\.(model\.(transformer\.)?)?text_model\.)",
         ),
         Kind("control", "a ControlNet inside the checkpoint", r"control_model\.", drop=False),
     )
