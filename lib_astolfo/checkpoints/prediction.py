@@ -53,12 +53,16 @@ _SD2_NORM = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
 
 @dataclass(frozen=True)
 class Identified:
-    """``sampling`` and ``uncond`` (None: nothing said) of a checkpoint, which of ``SOURCES`` said so, and ``notes``."""
+    """``sampling`` and ``uncond`` (None: nothing said) of a checkpoint, which of ``SOURCES`` said so, and ``notes``.
+
+    ``terminal_said``: some source says whether the schedule ends in pure noise; else ``sampling`` has the usual no.
+    """
 
     sampling: Sampling
     uncond: Uncond | None = None
     source: str = "layout"
     notes: tuple[str, ...] = ()
+    terminal_said: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def identify(file: CheckpointFile, layout: Layout | None = None) -> Identified:
     else:
         sampling = Sampling(str(said.prediction), _terminal(str(said.prediction), claims, notes))
     uncond = next((claim.uncond for claim in claims if claim.uncond is not None), None)
-    return Identified(sampling, uncond, said.source, tuple(notes))
+    terminal_said = said.sampling is not None or any(claim.zero_terminal_snr is not None for claim in claims)
+    return Identified(sampling, uncond, said.source, tuple(notes), terminal_said)
 
 
 def claims_of(file: CheckpointFile, layout: Layout) -> tuple[tuple[Claim, ...], tuple[str, ...]]:

@@ -42,7 +42,7 @@ def test_without_any_sign_it_is_eps(thin: Thin) -> None:
 def test_markers(thin: Thin) -> None:
     assert found(thin("sdxl", extra={"v_pred": EMPTY})) == Identified(Sampling("v"), None, "marker keys")
     both = found(thin("sdxl", extra={"v_pred": EMPTY, "ztsnr": EMPTY}))
-    assert both == Identified(Sampling("v", zero_terminal_snr=True), None, "marker keys")
+    assert both == Identified(Sampling("v", zero_terminal_snr=True), None, "marker keys", terminal_said=True)
 
 
 def test_a_stray_ztsnr_marker_does_not_spoil_an_eps_model(thin: Thin) -> None:
@@ -53,7 +53,7 @@ def test_a_stray_ztsnr_marker_does_not_spoil_an_eps_model(thin: Thin) -> None:
 
 def test_a_ztsnr_marker_completes_a_yaml_that_says_v(thin: Thin) -> None:
     result = found(thin("sdxl", extra={"ztsnr": EMPTY}), V_YAML)
-    assert result == Identified(Sampling("v", zero_terminal_snr=True), None, "sidecar", ())
+    assert result == Identified(Sampling("v", zero_terminal_snr=True), None, "sidecar", (), terminal_said=True)
 
 
 def test_edm_markers_are_told(thin: Thin) -> None:

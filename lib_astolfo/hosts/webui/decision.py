@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.uncond import Uncond
@@ -21,7 +21,8 @@ class Standing:
     uncond: Uncond | None = None
 
     def __bool__(self) -> bool:
-        return self.sampling is not None or self.uncond is not None
+        """Whether there is anything to do for it; the host's own uncond is there without us."""
+        return self.sampling is not None or (self.uncond is not None and self.uncond.mode != "host")
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ def decide(asked: Override, standing: Standing, said: Said, own: Sampling | None
 
     Raises BadInput where the wishes do not fit together, or a reading is wanted and nobody knows the model's.
     """
-    base = standing.sampling or said.sampling or own
-    wants = bool(asked.prediction or asked.ztsnr or asked.shift or standing.sampling or said.sampling)
+    known = _with_the_hosts_terminal(said, own)
+    base = standing.sampling or known or own
+    wants = bool(asked.prediction or asked.ztsnr or asked.shift or standing.sampling or known)
     if base is None and (asked.ztsnr or asked.shift) and not asked.prediction:
         raise BadInput("Astolfo prediction", "as the model says, which nobody knows", "eps, v, x0 or rf")
     sampling = asked.sampling(base or Sampling())
@@ -64,6 +66,13 @@ def decide(asked: Override, standing: Standing, said: Said, own: Sampling | None
 
         keys |= infokeys.of_rescale(rescale)
     return Decision(sampling, replaces, uncond, rescale, asked.like, keys, _notes(asked, sampling))
+
+
+def _with_the_hosts_terminal(said: Said, own: Sampling | None) -> Sampling | None:
+    """What is known of the checkpoint; where it has no word on zero terminal SNR, the WebUI's setting stands."""
+    if own is None or said.sampling is None or said.terminal_said:
+        return said.sampling
+    return own if replace(own, zero_terminal_snr=False) == said.sampling else said.sampling
 
 
 def _notes(asked: Override, sampling: Sampling) -> tuple[str, ...]:

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Said:
-    """``sampling`` and ``uncond`` that were decided for a checkpoint, None where nobody did; ``source`` in words."""
+    """``sampling`` and ``uncond`` that were decided for a checkpoint, None where nobody did; ``source`` in words.
+
+    ``terminal_said``: the word on zero terminal SNR in ``sampling`` is somebody's; a WebUI's yaml has no word for it.
+    """
 
     sampling: Sampling | None = None
     uncond: Uncond | None = None
     cfg_rescale: float = 0.0
     source: str = ""
+    terminal_said: bool = True
 
 
 @dataclass
@@ -42,7 +46,11 @@ class Knowledge:
         if remembered is None:
             return file
         return Said(
-            remembered.sampling or file.sampling, remembered.uncond or file.uncond, remembered.cfg_rescale, "memory"
+            remembered.sampling or file.sampling,
+            remembered.uncond or file.uncond,
+            remembered.cfg_rescale,
+            "memory",
+            remembered.sampling is not None or file.terminal_said,
         )
 
     def _by_file(self, path: Path) -> Said:
@@ -76,4 +84,5 @@ def _read(path: Path) -> Said:
         except BadInput:
             return Said()
         found = identify(file, layout)
-    return Said(found.sampling if found.source != "layout" else None, found.uncond, source=found.source)
+    sampling = found.sampling if found.source != "layout" else None
+    return Said(sampling, found.uncond, source=found.source, terminal_said=found.terminal_said)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lib_astolfo.diffusion.sampling import Sampling
@@ -132,7 +134,19 @@ def test_what_is_not_used_is_told(asked: Override, said: Sampling | None, named:
 
 
 def test_standing_is_empty_without_values() -> None:
-    assert not Standing() and Standing(EPS) and Standing(uncond=Uncond())
+    assert not Standing() and Standing(EPS) and Standing(uncond=Uncond("null"))
+    assert not Standing(uncond=Uncond("host"))
+
+
+def test_the_hosts_zero_terminal_snr_stands_where_the_checkpoint_has_no_word_on_it() -> None:
+    """A yaml says v and cannot say more; the schedule is the WebUI's setting then, whatever else the panel changes."""
+    terminal, silent = Sampling("v", True), Said(Sampling("v"), terminal_said=False)
+    asked = replace(ON, uncond="null")
+    assert decided(asked, said=silent, own=terminal).sampling == terminal
+    assert not decided(asked, said=silent, own=terminal).replaces
+    assert decided(asked, said=Said(Sampling("v")), own=terminal).sampling == Sampling("v")
+    assert decided(asked, said=silent, own=EPS).replaces
+    assert decided(asked, put=Standing(Sampling("v")), said=silent, own=terminal).sampling == Sampling("v")
 
 
 def test_rows_and_notes_follow_the_negative_prompts() -> None:
