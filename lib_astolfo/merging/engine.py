@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from lib_astolfo.checkpoints.digests import Digest
 from lib_astolfo.checkpoints.prediction import Say, identify
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import BadInput, Failed
@@ -40,6 +41,7 @@ def merge(
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = False,
     hashes: bool = False,
+    digest: Digest = CheckpointFile.sha256,
     say: Say = identify,
     device: str = "cpu",
     resume: bool = False,
@@ -55,7 +57,9 @@ def merge(
         metadata: further header entries; they win over A's.
         overwrite: whether a file of that name may be replaced.
         say: what a model predicts; the header says it of the result.
-        hashes: write the sha256 of every input into the recipe in the header (reads every input once more).
+        hashes: write the sha256 of every input into the recipe in the header, and the entries by which A1111 and others
+            know a merge.
+        digest: gives a file's sha256; by default it reads the file.
         device: ``cpu``, or ``cuda`` to compute there; the same bytes on every run with the same device.
         resume: go on where a crash ended the same merge of the same files to the same name. Otherwise, and if anything
             differs, what a crash left is removed; the report says which it was.
@@ -70,9 +74,9 @@ def merge(
     cuda.check_device(device)
     with open_files(recipe, resolve) as files:
         check_output(output, files)
-        check_hashes(recipe, files, progress)
+        check_hashes(recipe, files, progress, digest)
         planned = plan.build(recipe, files, say)
-        entries = {**header.entries(planned, hashes=hashes, progress=progress), **(metadata or {})}
+        entries = {**header.entries(planned, hashes=hashes, progress=progress, digest=digest), **(metadata or {})}
         order = Order(planned, output, entries, overwrite, threads, device, resume)
         done = write(order, progress, lambda: check_unchanged(files.values()))
     seconds = time.perf_counter() - started
@@ -112,10 +116,15 @@ def check_output(output: Path, files: Mapping[str, CheckpointFile]) -> None:
             raise BadInput(output, f"the input {name}", "another name: a merge does not replace what it reads")
 
 
-def check_hashes(recipe: Recipe, files: Mapping[str, CheckpointFile], progress: Progress | None) -> None:
+def check_hashes(
+    recipe: Recipe,
+    files: Mapping[str, CheckpointFile],
+    progress: Progress | None,
+    digest: Digest = CheckpointFile.sha256,
+) -> None:
     """Refuse files that are not those the recipe was written for."""
     for name, wanted in recipe.all_hashes().items():
-        found = files[name].sha256(progress)
+        found = digest(files[name], progress)
         if not found.startswith(wanted.lower()):
             raise BadInput(files[name].path, f"sha256 {found}", f"{wanted}, which the recipe names")
 
