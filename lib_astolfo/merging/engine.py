@@ -95,12 +95,12 @@ def open_files(recipe: Recipe, resolve: Resolve) -> Iterator[dict[str, Checkpoin
 
 
 def open_more(recipe: Recipe, resolve: Resolve, opened: dict[str, CheckpointFile]) -> dict[str, CheckpointFile]:
-    """Every checkpoint of a recipe by name, taken from ``opened`` (real path to file) or opened and put there.
+    """Every checkpoint and LoRA of a recipe by name, taken from ``opened`` (real path to file) or opened and put there.
 
     Two names of one file share it. A file that changed since it was opened is opened anew.
     """
     files: dict[str, CheckpointFile] = {}
-    for name in recipe.files():
+    for name in (*recipe.files(), *recipe.lora_files()):
         path = Path(resolve(name))
         real = os.path.realpath(path)
         if real not in opened or (opened[real] not in files.values() and opened[real].changed()):
@@ -159,6 +159,7 @@ def make_report(
         left_out=planned.left_out,
         non_finite=dict(sorted(replaced.items())),
         sampling=planned.sampling,
+        loras=planned.bakery.reports() if planned.bakery is not None else (),
         notes=notes,
         bytes=size,
         seconds=seconds,

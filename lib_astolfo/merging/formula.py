@@ -20,7 +20,11 @@ from lib_astolfo.merging.method import UNITS, Method, Option, Place
 #: Not in METHODS: how the engine takes a base off and puts it back for methods on differences.
 MINUS = Method("minus", torch.sub, ("a", "b"), into=lambda out, a, b: torch.sub(a, b, out=out))
 PLUS = Method("plus", torch.add, ("a", "b"), into=lambda out, a, b: torch.add(a, b, out=out))
-_OWN = {"minus": MINUS, "plus": PLUS, **scaling.METHODS}
+#: LoRAs: the option ``patch`` is a ``lora.patch.Patch``, which knows the tensor and the files that it reads.
+PATCH = Method(
+    "patch", lambda a, *, patch: patch.of(a), ("a",), unit="tensor", into=lambda out, a, *, patch: patch.into(out, a)
+)
+_OWN = {"minus": MINUS, "plus": PLUS, "patch": PATCH, **scaling.METHODS}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import formula, methods, policy
+from lib_astolfo.merging.lora.baking import Bakery
 from lib_astolfo.merging.planner import Planner, Task
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.merging.recipe_check import SINGLE
@@ -43,6 +44,7 @@ class Plan:
     tasks: tuple[Task, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    bakery: Bakery | None = None
 
     @property
     def copied(self) -> dict[str, str]:
@@ -60,25 +62,28 @@ def build(recipe: Recipe, files: Mapping[str, CheckpointFile], say: Say = identi
 
     Args:
         recipe: checked by itself already.
-        files: checkpoint name to open file, for every name in ``recipe.files()``.
+        files: name to open file, for every name in ``recipe.files()`` and ``recipe.lora_files()``.
         say: what a model predicts.
 
     Raises:
         BadInput: layouts that do not fit, blocks that the layout does not have, shapes that differ, a clash of
             predictions that the recipe forbids; names the key or option.
     """
-    layouts = {name: layout_of(file) for name, file in files.items()}
+    checkpoints = {name: files[name] for name in recipe.files()}
+    layouts = {name: layout_of(file) for name, file in checkpoints.items()}
     any_layout = recipe.options.get("layout", "same") == "any"
     policy.check_layouts(layouts, any_layout)
     layout = layouts[first_file(recipe)]
-    choice = policy.choose_sampling(recipe, files, say)
-    planner = Planner(files, layout, any_layout)
-    names = dict.fromkeys(name for file in files.values() for name in file.tensors)
+    choice = policy.choose_sampling(recipe, checkpoints, say)
+    first = checkpoints[first_file(recipe)].tensors
+    bakery = Bakery(files, {name: info.shape for name, info in first.items()}, layout)
+    planner = Planner(checkpoints, layout, any_layout, bakery)
+    names = dict.fromkeys(name for file in checkpoints.values() for name in file.tensors)
     tasks, left_out = [], {}
     for name in names:
         task = planner.task(recipe, name)
         if task is None:
-            holders = [file for file, opened in files.items() if name in opened.tensors]
+            holders = [file for file, opened in checkpoints.items() if name in opened.tensors]
             left_out[name] = f"only in {', '.join(holders)}"
         else:
             tasks.append(task)
@@ -86,8 +91,8 @@ def build(recipe: Recipe, files: Mapping[str, CheckpointFile], say: Say = identi
     if not any(not task.reason for task in tasks) and _wants_merge(recipe):
         expected = "models of one layout with common keys, and ratios that reach them"
         raise BadInput(recipe.describe(), "no key that the models share", expected)
-    notes = (*policy.layout_notes(layouts), *choice.notes, *planner.notes())
-    return Plan(recipe, files, layout, choice.sampling, choice.uncond, tuple(tasks), left_out, notes)
+    notes = (*policy.layout_notes(layouts), *choice.notes, *planner.notes(), *bakery.notes(choice.sampling))
+    return Plan(recipe, files, layout, choice.sampling, choice.uncond, tuple(tasks), left_out, notes, bakery)
 
 
 def first_file(recipe: Recipe) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib_astolfo.diffusion.sampling import Sampling
+from lib_astolfo.merging.lora.report import LoraReport
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Report:
         notes: what people should know: clashes, decisions, replaced values.
         bytes: size of the output, or of the weights written.
         seconds: wall time.
+        loras: what became of each LoRA of the recipe.
     """
 
     merged: int
@@ -32,6 +34,7 @@ class Report:
     notes: tuple[str, ...] = ()
     bytes: int = 0
     seconds: float = 0.0
+    loras: tuple[LoraReport, ...] = ()
 
     @property
     def only_in_b(self) -> tuple[str, ...]:
@@ -49,13 +52,19 @@ class Report:
             "notes": list(self.notes),
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
+            "loras": [lora.to_dict() for lora in self.loras],
         }
 
     def summary(self) -> str:
         """One line for people."""
         rate = self.bytes / max(self.seconds, 1e-9) / 1e9
         return (
-            f"{self.merged} keys merged, {len(self.copied)} copied, {len(self.left_out)} left out, "
+            f"{self.merged} keys merged, {_modules(self.loras)}{len(self.copied)} copied, "
+            f"{len(self.left_out)} left out, "
             f"{self.bytes / 1e9:.2f} GB in {self.seconds:.1f} s ({rate:.2f} GB/s), "
             f"sampled as {self.sampling.describe()}"
         )
+
+
+def _modules(loras: tuple[LoraReport, ...]) -> str:
+    return f"{sum(lora.modules for lora in loras)} modules of {len(loras)} LoRA files among them, " if loras else ""

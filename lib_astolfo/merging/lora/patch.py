@@ -118,6 +118,12 @@ class Patch:
     steps: tuple[Step, ...]
     shape: tuple[int, ...]
 
+    def of(self, weight: Tensor) -> Tensor:
+        """The changed weight; fp32, a whole tensor."""
+        out = torch.empty_like(weight)
+        self.into(out, weight)
+        return out
+
     def into(self, out: Tensor, weight: Tensor) -> None:
         """out = the changed weight; fp32, whole tensors."""
         if weight.numel() == math.prod(self.shape):
