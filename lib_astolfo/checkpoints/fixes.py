@@ -102,7 +102,7 @@ def part_of(donor: CheckpointFile, part: str) -> dict[str, TensorInfo]:
 
 
 def _check_part(part: str, given: Mapping[str, TensorInfo], case: Case, donor: CheckpointFile) -> None:
-    """Refuse a part that is not whole, or that is another network's. Where the file has none, the part's sizes count."""
+    """Refuse a part that is not whole or is another network's. Where the file has none, the part's own sizes count."""
     own = case.file.tensors
     shapes = {name: info.shape for name, info in own.items()}
     if not any(name.startswith(PREFIXES[case.layout.family][part]) for name in own):

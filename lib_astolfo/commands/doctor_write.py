@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from .outputs import checkpoint_target
 if TYPE_CHECKING:
     from lib_astolfo.checkpoints.fixes import Case
     from lib_astolfo.checkpoints.memory import Remembered
+    from lib_astolfo.checkpoints.mend import Pieces
     from lib_astolfo.checkpoints.reader import CheckpointFile
     from lib_astolfo.jobs import Task
 
@@ -50,12 +51,17 @@ def check(settings: DoctorSettings, workspace: Workspace) -> None:
         raise BadInput("model", f"{len(settings.models)} checkpoints", "one that is to be written again")
     path = resolve(workspace, "models", settings.models[0])
     _target(settings, path, workspace)
+    if read_fixes(settings):
+        with ExitStack() as stack:
+            _plan(stack, path, settings, workspace)
     if read_markers(settings.markers) is not None:
         from lib_astolfo.checkpoints import markers
         from lib_astolfo.checkpoints.reader import CheckpointFile
 
         with CheckpointFile.open(path) as file:
-            markers.check(file, *_changes(file, settings, memory.of_path(workspace, path)[1]))
+            add, remove = _changes(file, settings, memory.of_path(workspace, path)[1])
+            if add or remove:
+                markers.check(file, add, remove)
 
 
 def read_fixes(settings: DoctorSettings) -> tuple[str, ...]:
@@ -152,30 +158,51 @@ def _mark(
 
 def _mend(path: Path, target: Path, settings: DoctorSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
     """Fixes, and the marker keys with them."""
-    from lib_astolfo.checkpoints import fixes, mend
+    from lib_astolfo.checkpoints import mend
+
+    with ExitStack() as stack:
+        planned = _plan(stack, path, settings, workspace)
+        taken = mend.write(
+            planned.pieces, target, planned.file.metadata, overwrite=settings.overwrite, progress=task.progress
+        )
+        dropped = [name for name in planned.file.tensors if name not in planned.pieces]
+    result = {"done": planned.done, "dropped": dropped, "taken": taken}
+    return {**result, "added": planned.added, "removed": planned.removed, "yaml": _copy_yaml(path, target)}
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """The new file: its pieces, what each fix did, the markers added and removed."""
+
+    file: CheckpointFile
+    pieces: Pieces
+    done: dict[str, str]
+    added: list[str]
+    removed: list[str]
+
+
+def _plan(stack: ExitStack, path: Path, settings: DoctorSettings, workspace: Workspace) -> _Planned:
+    """Open the files and decide everything; nothing is written. Errors: BadInput."""
+    from lib_astolfo.checkpoints import fixes
+    from lib_astolfo.checkpoints.mend import Piece
     from lib_astolfo.checkpoints.reader import CheckpointFile
 
-    names = read_fixes(settings)
-    with ExitStack() as stack:
-        opened = {
-            key: stack.enter_context(CheckpointFile.open(resolve(workspace, key, getattr(settings, key))))
-            for key in GIVERS
-            if getattr(settings, key)
-        }
-        file = stack.enter_context(CheckpointFile.open(path))
-        pieces, done = fixes.plan(_case(file, settings, opened), names)
-        add: dict[str, Any] = {}
-        remove: list[str] = []
-        if read_markers(settings.markers) is not None:
-            add, remove = _changes(file, settings, memory.of_path(workspace, path)[1])
-        kept = {name: piece for name, piece in pieces.items() if name not in remove}
-        kept.update({name: mend.Piece.made(tensor) for name, tensor in add.items()})
-        if not any(done.values()) and not add and not remove:
-            raise BadInput("fix", ", ".join(names), "others: there is nothing of that kind to mend")
-        dropped = [name for name in file.tensors if name not in kept]
-        taken = mend.write(kept, target, file.metadata, overwrite=settings.overwrite, progress=task.progress)
-    result = {"done": done, "dropped": dropped, "taken": taken, "added": list(add), "removed": remove}
-    return {**result, "yaml": _copy_yaml(path, target)}
+    opened = {
+        key: stack.enter_context(CheckpointFile.open(resolve(workspace, key, getattr(settings, key))))
+        for key in GIVERS
+        if getattr(settings, key)
+    }
+    file, names = stack.enter_context(CheckpointFile.open(path)), read_fixes(settings)
+    pieces, done = fixes.plan(_case(file, settings, opened), names)
+    add: dict[str, Any] = {}
+    remove: list[str] = []
+    if read_markers(settings.markers) is not None:
+        add, remove = _changes(file, settings, memory.of_path(workspace, path)[1])
+    kept = {name: piece for name, piece in pieces.items() if name not in remove}
+    kept.update({name: Piece.made(tensor) for name, tensor in add.items()})
+    if not any(done.values()) and not add and not remove:
+        raise BadInput("fix", ", ".join(names), "others: there is nothing of that kind to mend")
+    return _Planned(file, kept, done, list(add), remove)
 
 
 def _case(file: CheckpointFile, settings: DoctorSettings, opened: dict[str, CheckpointFile]) -> Case:
