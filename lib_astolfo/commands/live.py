@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 #: The keys of a recipe that a request may give; where a result goes is asked for beside them.
-RECIPE_KEYS = ("method", "models", "ratio", "blocks", "options", "dtype", "hashes")
+RECIPE_KEYS = ("method", "models", "ratio", "blocks", "options", "loras", "dtype", "hashes")
 
 
 def state(workspace: Workspace) -> dict[str, Any]:
@@ -78,6 +78,11 @@ def resolve_all(recipe: Recipe, workspace: Workspace) -> None:
         except BadInput as error:
             where = f"models.{slots[name]}" if name in slots else "models"
             raise BadInput(where, error.found, error.expected) from error
+    for name in recipe.lora_files():
+        try:
+            workspace.resolve(name)
+        except BadInput as error:
+            raise BadInput("loras", error.found, error.expected) from error
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:

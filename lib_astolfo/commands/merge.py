@@ -34,6 +34,7 @@ class MergeSettings:
     ratio: float | None = None  # 0: all of a
     blocks: Any = None  # ratios per block: names to numbers, a list of 26 (SD1) or 20 (SDXL), or a preset's name
     options: dict[str, Any] = field(default_factory=dict)  # the method's own, and those of the engine
+    loras: Any = None  # LoRAs baked into the result: a list of {file, weight, te_weight, blocks}
     dtype: str = "fp16"  # fp16 bf16 fp32 keep
     hashes: dict[str, str] = field(default_factory=dict)  # checkpoint name to sha256; others are refused
     output: str = ""  # name in the first models folder; empty: made of models and ratio
@@ -49,7 +50,7 @@ class MergeSettings:
 def recipe_values(settings: MergeSettings) -> dict[str, Any]:
     """The recipe in the settings as plain values, without what is empty."""
     values = {name: getattr(settings, name) for name in live.RECIPE_KEYS}
-    return {name: value for name, value in values.items() if value is not None and value != {}}
+    return {name: value for name, value in values.items() if value is not None and value not in ({}, [])}
 
 
 def recipe_of(settings: MergeSettings) -> Recipe:
@@ -67,6 +68,7 @@ def output_name(recipe: Recipe, given: str) -> str:
         parts.append(f"{recipe.ratio:g}")
     if recipe.blocks:
         parts.append("blocks")
+    parts += [f"{PurePath(use.file).stem}-{use.weight:g}" for use in recipe.loras]
     return "-".join(parts)
 
 
@@ -143,5 +145,19 @@ def write_sidecar(target: Path, sampling: Sampling, uncond: Uncond | None, overw
 
 def show(result: dict[str, Any]) -> str:
     """The result for a terminal."""
-    lines = [result["output"], *result["report"]["notes"]]
+    lines = [result["output"], *result["report"]["notes"], *show_loras(result["report"].get("loras", []))]
     return "\n".join([*lines, result["sidecar"]] if "sidecar" in result else lines)
+
+
+def show_loras(reports: list[dict[str, Any]]) -> list[str]:
+    """What became of each LoRA: counts, the norm of the change of each block, and every key without effect."""
+    lines = []
+    for lora in reports:
+        parts = ", ".join(f"{part} {count}" for part, count in lora["parts"].items())
+        lines.append(f"{lora['file']}: {lora['modules']} modules merged ({parts})")
+        lines.append("  norm of the change: " + ", ".join(f"{name} {norm:.4g}" for name, norm in lora["norms"].items()))
+        lines.append(f"  unused keys: {len(lora['unused'])}")
+        lines += [f"    {name}: {reason}" for name, reason in lora["unused"].items()]
+        if lora["embeddings"]:
+            lines.append(f"  embeddings, which are not baked: {', '.join(lora['embeddings'])}")
+    return lines

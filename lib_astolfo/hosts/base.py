@@ -128,11 +128,12 @@ class CheckpointEntry:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a host reads models and writes pictures and jobs."""
+    """Where a host reads models and writes pictures and jobs. ``loras``: of LoRA files, besides the models folders."""
 
     models: tuple[Path, ...]
     outputs: Path
     jobs: Path
+    loras: tuple[Path, ...] = ()
 
 
 @runtime_checkable
