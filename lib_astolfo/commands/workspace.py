@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,10 +86,17 @@ class Workspace:
         return given if completed is None else completed
 
     def resolve(self, name: str) -> Path:
-        """An existing checkpoint by name. Errors: BadInput."""
+        """An existing checkpoint, or LoRA, by name. Errors: BadInput."""
+        from lib_astolfo.hosts.standalone import paths
+
         if self.free_paths and isinstance(name, str) and Path(name).expanduser().is_file():
             return Path(name).expanduser().absolute()
-        return self.host.resolve(name)
+        try:
+            return self.host.resolve(name)
+        except BadInput:
+            with suppress(BadInput):
+                return paths.resolve(name, self.host.folders.loras, list)
+            raise
 
     @contextmanager
     def locked(self, patience: float = PATIENCE) -> Iterator[None]:

@@ -224,14 +224,17 @@ def family_of(sd_model: Any) -> str:
 
 
 def webui_folders() -> Folders:
-    """--ckpt-dir, where the WebUI's own merger writes too, before models/Stable-diffusion; outputs/astolfo."""
+    """--ckpt-dir, where the WebUI's own merger writes too, before models/Stable-diffusion; outputs/astolfo; --lora-dir,
+    which the WebUIs' own Lora extension adds (extensions-builtin/Lora/preload.py)."""
     from modules import paths_internal, sd_models, shared
 
     given = shared.cmd_opts.ckpt_dir
     folders = [Path(given).absolute()] if given and os.path.isdir(given) else []
     own = Path(sd_models.model_path).absolute()
     outputs = Path(paths_internal.default_output_dir).absolute() / "astolfo"
-    return Folders((*folders, own) if own not in folders else tuple(folders), outputs, outputs / "jobs")
+    loras = [Path(given).absolute() for given in [getattr(shared.cmd_opts, "lora_dir", "")] if given]
+    found = (*folders, own) if own not in folders else tuple(folders)
+    return Folders(found, outputs, outputs / "jobs", tuple(loras))
 
 
 def webui_login() -> Login:
