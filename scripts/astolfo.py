@@ -35,6 +35,9 @@ class Astolfo(scripts.Script):
         self.paste_field_names = made.paste_field_names
         return made.inputs
 
+    def setup(self, p: Any, *args: Any) -> None:
+        EXTENSION.live.begin(p)
+
     def process(self, p: Any, *args: Any) -> None:
         EXTENSION.hook.process(p, args)
 
@@ -45,8 +48,8 @@ class Astolfo(scripts.Script):
 script_callbacks.on_cfg_denoiser(EXTENSION.hook.cfg_denoiser)
 script_callbacks.on_app_started(EXTENSION.served.on_app_started)
 script_callbacks.on_ui_tabs(EXTENSION.served.on_ui_tabs)
-script_callbacks.on_model_loaded(EXTENSION.served.on_model_loaded)
-script_callbacks.on_script_unloaded(EXTENSION.served.close)
+script_callbacks.on_model_loaded(EXTENSION.on_model_loaded)
+script_callbacks.on_script_unloaded(EXTENSION.close)
 plot = xyz.find_plot(scripts.scripts_data)
 if plot is not None:
-    xyz.register(plot)
+    xyz.register(plot, EXTENSION.merge_axes)

@@ -14,6 +14,7 @@ from . import settings
 from .registry import COMMANDS, Command
 
 if TYPE_CHECKING:
+    from lib_astolfo.checkpoints.digests import Digests
     from lib_astolfo.checkpoints.memory import Memory
     from lib_astolfo.checkpoints.prediction import Identified
     from lib_astolfo.checkpoints.reader import CheckpointFile
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lib_astolfo.merging.recipe import Recipe
 
 MEMORY = "memory.json"
+DIGESTS = "digests.json"
 PATIENCE = 60.0  # seconds that a request waits for the model
 
 
@@ -48,6 +50,13 @@ class Workspace:
         self.pictures: dict[object, Picture] = {}  # the Lab's last ones, see ``lab``
         self._live: tuple[LoadedModel, LiveWeights] | None = None
         self._memory: Memory | None = None
+
+    @property
+    def digests(self) -> Digests:
+        """The sha256 of checkpoints that were hashed: ``digests.json`` beside the jobs folder."""
+        from lib_astolfo.checkpoints.digests import Digests
+
+        return Digests(self.host.folders.jobs.parent / DIGESTS)
 
     @property
     def memory(self) -> Memory:
@@ -141,13 +150,10 @@ class Workspace:
     def live(self) -> LiveWeights:
         """The live weights of the loaded model; call it under the lock.
 
-        Errors: BadInput when none is loaded, and in a host that cannot have recipes in its weights.
+        Errors: BadInput when none is loaded.
         """
         from lib_astolfo.merging.live import LiveWeights
 
-        if not getattr(self.host, "live_merges", True):
-            expected = "the standalone host: recipes are not written into a WebUI's weights; merge to a file instead"
-            raise BadInput("live", f"the host {self.host.name}", expected)
         model = self.host.model
         if model is None:
             raise BadInput("model", "none is loaded", "a loaded checkpoint")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ from lib_astolfo.hosts.webui.hook import Hook
 from lib_astolfo.hosts.webui.host import webui_folders
 from lib_astolfo.hosts.webui.override import Override
 from lib_astolfo.hosts.webui.said import Knowledge
+from lib_astolfo.hosts.webui.xyz import MergeAxes
 
+from .live import LiveMerges
 from .served import Served, is_reforge
 
 
@@ -40,13 +42,34 @@ class Extension:
         self.adapter = adapter_for()
         self.memory = Memory(webui_folders().outputs / "memory.json")
         self.knowledge = Knowledge(lambda: self.memory)
-        self.hook = Hook(self.adapter, self.knowledge, self.standing)
         self.served = Served(self.script)
+        self.live = LiveMerges(self.served)
+        self.hook = Hook(self.adapter, self.knowledge, self.standing, self.live)
+        self.merge_axes = MergeAxes(self._models, self._check_axis)
+
+    def _models(self) -> list[str]:
+        return sorted(entry.name for entry in self.served.workspace.host.checkpoints() if entry.family)
+
+    def _check_axis(self, label: str, values: Sequence[Any]) -> None:
+        from . import axes
+
+        axes.check(self.served.workspace, label, values)
+
+    def on_model_loaded(self, sd_model: Any) -> None:
+        """The WebUI has read a checkpoint or a VAE."""
+        self.live.on_model_loaded(sd_model)
+
+    def close(self) -> None:
+        """The WebUI is about to load its scripts anew."""
+        self.live.close()
+        self.served.close()
 
     def standing(self) -> Standing:
-        """What PUT /sampling and /uncond have set; without a workspace nobody has."""
+        """What PUT /sampling and /uncond have set, and what a live merge says where the checkpoint says otherwise."""
         made = self.served.made
-        return Standing() if made is None else Standing(made.sampling, made.uncond)
+        if made is None:
+            return Standing()
+        return Standing(made.sampling or self.live.standing().sampling, made.uncond)
 
     def said(self) -> str:
         """What is known of the loaded checkpoint, in one line."""
@@ -61,11 +84,16 @@ class Extension:
         words += [f"uncond {known.uncond.describe()}"] if known.uncond is not None else []
         words += [f"CFG rescale {known.cfg_rescale:g}"] if known.cfg_rescale else []
         found = f"{', '.join(words)} ({known.source})" if words else "nothing; it is left to the WebUI"
-        return f"{loaded.path.name}: {found}"
+        return "; ".join(filter(None, (f"{loaded.path.name}: {found}", self.live.said())))
 
     def check(self, values: Mapping[str, Any]) -> str:
         """The panel's values are tried on the loaded checkpoint before anything is drawn. Errors: BadInput."""
         loaded = self.adapter.loaded()
+        if values.get("merge"):
+            from lib_astolfo.commands.live import resolve_all
+            from lib_astolfo.merging.line import from_line
+
+            resolve_all(from_line(str(values["merge"]), "Merge"), self.served.workspace)
         if loaded.path is not None:
             own = self.adapter.own_reading(None)
             decide(Override.from_dict(values), self.standing(), self.knowledge.of(loaded), own)

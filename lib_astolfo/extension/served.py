@@ -74,11 +74,6 @@ class Served:
 
         return [(inside(self.workspace, self._made_host().page_key), TAB, TAB_ID)]
 
-    def on_model_loaded(self, sd_model: Any) -> None:
-        """The WebUI has read a checkpoint."""
-        if self._host is not None:
-            self._host.reloaded(sd_model)
-
     def close(self) -> None:
         """The scripts are about to be loaded anew: end the running job and let the jobs folder go."""
         with self._guard:

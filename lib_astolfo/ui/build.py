@@ -36,11 +36,13 @@ def build(workspace: Workspace) -> gr.Blocks:
 def inside(workspace: Workspace, key: str = "") -> gr.Blocks:
     """The tab inside a WebUI's page, with that page's looks; it loads our script and style by itself.
 
-    Without what needs live merges. ``key``: what the script asks with where the page is open and the API is not.
+    ``key``: what the script asks with where the page is open and the API is not.
     """
     with gr.Blocks(analytics_enabled=False) as page, gr.Column(elem_id="astolfo_page", elem_classes=["astolfo"]):
         gr.HTML(strip(key), elem_id="astolfo_strip")
         with gr.Tabs(elem_id="astolfo_tabs"):
+            with gr.TabItem("Lab", elem_id="astolfo_tab_lab"):
+                lab.build(workspace)
             with gr.TabItem("Merge", elem_id="astolfo_tab_merge"):
                 merge.build(workspace)
             with gr.TabItem("Models", elem_id="astolfo_tab_models"):

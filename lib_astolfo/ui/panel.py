@@ -106,6 +106,7 @@ def build(accordion: Callable[..., Any], tab: str, answers: Answers) -> Panel:
         buttons = _top(form)
         _prediction_fields(form)
         _uncond_fields(form)
+        form.text("merge", "Merge", "A recipe for these pictures, as one line of YAML; empty: the weights as they are")
         notes = gr.HTML("", elem_id=form.element("notes"), elem_classes=["astolfo-notes"])
     inputs = [form.fields[name] for name in NAMES]
     _connect_fields(form, buttons["refresh"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
+from lib_astolfo.checkpoints.layout import VAE
 from lib_astolfo.diffusion.conditioning import Conditioning
 from lib_astolfo.hosts.webui.model import original_names
 from lib_astolfo.hosts.webui.posterior import encode_mean
@@ -19,10 +21,15 @@ class A1111:
     name = "a1111"
 
     def load(self, info: Any) -> None:
-        """Through ``reload_model_weights``, as the dropdown does; it sets the option too (modules/sd_models.py:421)."""
+        """Through ``reload_model_weights``, as the dropdown does; it sets the option too (modules/sd_models.py:421).
+
+        The file that is loaded already is read anew: it was asked for because it has changed.
+        """
         from modules import sd_models
 
-        sd_models.reload_model_weights(info=info)
+        loaded = sd_models.model_data.sd_model
+        again = loaded is not None and loaded.sd_model_checkpoint == info.filename
+        sd_models.reload_model_weights(info=info, forced_reload=again)
 
     def unload(self, sd_model: Any) -> None:
         """As ``load_model`` frees the one before (modules/sd_models.py:790-793); the next use loads one again."""
@@ -59,13 +66,28 @@ class A1111:
 
         The copies that Lora keeps of its weights are let go, or it would put those back over what is written into the
         weights; it makes new ones when it needs them (extensions-builtin/Lora/networks.py:427-451).
+        With fp8 storage and ``cache_fp16_weight`` the half copies stand for the weights (modules/sd_models.py:497-507).
+        While a VAE of the user's choice is in place, the checkpoint's own is what comes back (modules/sd_vae.py:40-68).
         """
+        from modules import sd_vae
+
         self.settle(sd_model)
         networks = _lora()
         for layer in _lora_layers(sd_model):
             if networks is not None and layer.__dict__.get("network_weights_backup") is not None:
                 networks.network_reset_cached_weight(layer)
-        return original_names(sd_model.state_dict())
+        state = sd_model.state_dict()
+        state |= {f"{place}.{name}": copy for place, name, copy, _ in _half_copies(sd_model)}
+        base = sd_vae.get_base_vae(sd_model)
+        if base is not None:
+            state |= {VAE + name: tensor for name, tensor in base.items()}
+        return original_names(state)
+
+    def written(self, sd_model: Any, names: Collection[str]) -> None:
+        """fp8 weights follow their half copies, as they are made of them at a load."""
+        with torch.no_grad():
+            for _, _, copy, weight in _half_copies(sd_model):
+                weight.copy_(copy)
 
     def network(
         self, sd_model: Any, x: torch.Tensor, timestep: torch.Tensor, cond: Conditioning, concat: torch.Tensor | None
@@ -112,6 +134,15 @@ class A1111:
 
     def reads_v(self, sd_model: Any) -> bool:
         return getattr(sd_model, "parameterization", "eps") == "v"
+
+
+def _half_copies(sd_model: Any) -> Iterator[tuple[str, str, torch.Tensor, torch.Tensor]]:
+    """(module's name, ``weight`` or ``bias``, half copy on the processor, fp8 weight), where A1111 keeps both."""
+    for place, module in sd_model.named_modules():
+        for name in ("weight", "bias"):
+            copy = module.__dict__.get(f"fp16_{name}")
+            if copy is not None:
+                yield place, name, copy, getattr(module, name).data
 
 
 def _lora() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from lib_astolfo.hosts.webui.posterior import encode_mean
 
 CLIP_L = "clip_l.transformer."
 CLIP_G = "clip_g.transformer."
+CLIP_H = "clip_h.transformer."
+PROJECTION = "text_projection"
 OPEN_CLIP = (
     ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
     ("text_model.embeddings.token_embedding.weight", "token_embedding.weight"),
@@ -23,7 +26,7 @@ OPEN_CLIP = (
     (".mlp.fc2.", ".mlp.c_proj."),
     (".self_attn.out_proj.", ".attn.out_proj."),
 )
-"""transformers' names of OpenCLIP's text encoder, and its own; query, key and value are one tensor there."""
+"""transformers' names of OpenCLIP's text encoder, and its own."""
 
 
 class ReForge:
@@ -36,10 +39,15 @@ class ReForge:
     name = "reforge"
 
     def load(self, info: Any) -> None:
-        """As ``reload_model_weights``; the option is set here, since reForge's loader does not set it."""
+        """As ``reload_model_weights``; the option is set here, since reForge's loader does not set it.
+
+        The file that is loaded already is read anew: it was asked for because it has changed.
+        """
         from modules import sd_models, shared
 
-        if sd_models.load_model(info) is None:
+        loaded = sd_models.model_data.sd_model
+        again = loaded is not None and loaded.sd_model_checkpoint == info.filename
+        if sd_models.load_model(info, forced_reload=again) is None:
             raise RuntimeError("reForge could not load it")
         shared.opts.data["sd_model_checkpoint"] = info.title
 
@@ -66,12 +74,27 @@ class ReForge:
         sd_model.forge_objects = sd_model.forge_objects_original.shallow_copy()
 
     def weights(self, sd_model: Any) -> dict[str, torch.Tensor]:
-        """UNet and VAE under their own names, text encoders where one tensor there is one tensor of the file."""
+        """UNet and VAE under their own names; text encoders as the file has them, unless the user chose another's.
+
+        While a VAE of the user's choice is in place, the checkpoint's own is what comes back (modules/sd_vae.py:38-66).
+        """
+        from ldm_patched.modules import model_management
+        from modules import sd_vae
+
         objects = sd_model.forge_objects_original
+        text, vae = objects.clip.cond_stage_model, objects.vae.first_stage_model
         _put_on_device(objects.unet, objects.clip.patcher)
+        if len({tensor.device for tensor in text.parameters()}) > 1:  # a part of it on the processor
+            model_management.unload_all_models()
+        _make_trainable(vae)
         found = _named(UNET, objects.unet.model.diffusion_model)
-        found |= _named(VAE, objects.vae.first_stage_model)
-        return found | _text_weights(sd_model, objects.clip.cond_stage_model.state_dict())
+        base = sd_vae.base_vae if sd_vae.checkpoint_info is sd_model.sd_checkpoint_info else None
+        found |= {VAE + name: tensor for name, tensor in (base or vae.state_dict()).items()}
+        with torch.inference_mode(False):
+            return found | (text_weights(text) if _text_is_own(sd_model) else {})
+
+    def written(self, sd_model: Any, names: Collection[str]) -> None:
+        """Nothing is kept beside the weights."""
 
     def network(
         self, sd_model: Any, x: torch.Tensor, timestep: torch.Tensor, cond: Conditioning, concat: torch.Tensor | None
@@ -119,25 +142,96 @@ def _put_on_device(*patchers: Any) -> None:
     with torch.inference_mode(False):
         model_management.load_models_gpu(list(patchers))
         for patcher in patchers:
-            for parameter in patcher.model.parameters():
-                if parameter.is_inference():  # made by a generation, in which everything is
-                    parameter.data = parameter.data.clone()
+            _make_trainable(patcher.model)
+
+
+def _make_trainable(module: Any) -> None:
+    """Tensors made by a generation, in which everything is in inference mode, could not be written to afterwards."""
+    with torch.inference_mode(False):
+        for parameter in module.parameters():
+            if parameter.is_inference():
+                parameter.data = parameter.data.clone()
 
 
 def _named(prefix: str, module: Any) -> dict[str, torch.Tensor]:
     return {prefix + name: tensor for name, tensor in module.state_dict().items()}
 
 
-def _text_weights(sd_model: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    first = "conditioner.embedders.0.transformer." if sd_model.is_sdxl else "cond_stage_model.transformer."
-    found = {}
-    for full, tensor in state.items():
-        name = ".".join(part for part in full.split(".") if part != "wrapped")
-        if name.startswith(CLIP_L):
-            found[first + name.removeprefix(CLIP_L)] = tensor
-        elif name.startswith(CLIP_G):
-            found["conditioner.embedders.1.model." + open_clip_name(name.removeprefix(CLIP_G))] = tensor
+def _text_is_own(sd_model: Any) -> bool:
+    """Whether the text encoders are the checkpoint's; "Automatic" reads those from the same file once more
+    (modules_forge/forge_loader.py:29-80)."""
+    from modules import sd_text_encoder, shared
+
+    chosen = getattr(shared.opts, "sd_text_encoder", "Automatic")
+    if chosen in ("Automatic", "None") or not getattr(sd_model, "_separate_te_loaded", False):
+        return True
+    theirs = [one.te_info.model_name for one in sd_text_encoder.text_encoder_options if one.label == chosen]
+    return sd_model.sd_checkpoint_info.model_name in theirs
+
+
+def text_weights(encoders: Any) -> dict[str, torch.Tensor]:
+    """Live tensors of reForge's text encoders by the names of original files: SD1, SD2, SDXL and its refiner.
+
+    ``encoders``: the module with clip_l, clip_g or clip_h. OpenCLIP's query, key and value are one tensor in a file and
+    three here, which get one memory. Its projection stands transposed where reForge's option
+    ``use_old_clip_g_load_and_ztsnr_application`` is on, and in SD2 (ldm_patched/modules/utils.py:185-195).
+    """
+    state = {_unwrapped(name): parameter for name, parameter in encoders.named_parameters()}
+    large = any(name.startswith(CLIP_G) for name in state)
+    second = any(name.startswith(CLIP_L) for name in state)
+    homes = {
+        CLIP_L: f"{'conditioner.embedders.0' if large else 'cond_stage_model'}.transformer.",
+        CLIP_G: f"conditioner.embedders.{int(second)}.model.",
+        CLIP_H: "cond_stage_model.model.",
+    }
+    found: dict[str, torch.Tensor] = {}
+    for prefix, home in homes.items():
+        part = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        if prefix == CLIP_L:
+            found |= {home + name: value.detach() for name, value in part.items()}
+        else:
+            found |= {home + name: value for name, value in _open_clip(part)}
+            if part and not _projects_transposed(prefix):
+                found[home + PROJECTION] = state[prefix.removesuffix("transformer.") + PROJECTION].detach()
     return found
+
+
+def _projects_transposed(prefix: str) -> bool:
+    from modules import shared
+
+    return prefix == CLIP_H or bool(getattr(shared.opts, "use_old_clip_g_load_and_ztsnr_application", False))
+
+
+def _open_clip(part: dict[str, torch.nn.Parameter]) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, value in part.items():
+        if name == f"{PROJECTION}.weight":
+            yield PROJECTION, value.detach().t()
+        elif ".self_attn.q_proj." in name:
+            three = [part[name.replace(".q_proj.", f".{letter}_proj.")] for letter in "qkv"]
+            yield open_clip_name(name).replace(".self_attn.q_proj.", ".attn.in_proj_"), joined(three)
+        else:
+            yield open_clip_name(name), value.detach()
+
+
+def joined(parts: Sequence[torch.nn.Parameter]) -> torch.Tensor:
+    """One tensor with the rows of all parts, in whose memory they are from now on."""
+    whole = parts[0].data
+    place = whole.storage_offset()
+    for part in parts:
+        apart = part.untyped_storage().data_ptr() != whole.untyped_storage().data_ptr()
+        if apart or part.storage_offset() != place or not part.is_contiguous():
+            break
+        place += part.numel()
+    else:
+        return whole.as_strided((sum(map(len, parts)), *whole.shape[1:]), whole.stride(), whole.storage_offset())
+    whole = torch.cat([part.data for part in parts])
+    for part, rows in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+        part.data = rows
+    return whole
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != "wrapped")
 
 
 def open_clip_name(name: str) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ class Backend(Protocol):
         """No LoRA, hypernetwork or patch of a generation in the weights; the next generation puts its own in."""
 
     def weights(self, sd_model: Any) -> dict[str, torch.Tensor]:
-        """Live tensors of the settled model by the names of its original layout, as far as there is one tensor each."""
+        """Live tensors of the settled model by the names of its original layout, as far as there is one tensor each.
+
+        Those of the checkpoint: where the user's choice stands in for its VAE, those that would come back without it.
+        """
+
+    def written(self, sd_model: Any, names: Collection[str]) -> None:
+        """Tensors of ``weights`` were written to: have what is kept beside them follow."""
 
     def network(
         self, sd_model: Any, x: torch.Tensor, timestep: torch.Tensor, cond: Conditioning, concat: torch.Tensor | None

@@ -17,6 +17,8 @@ BATCH = 8
 BATCH_AREA = 4 * 64 * 64
 """Latent pixels of one batch: four pictures of 512x512."""
 AUTOMATIC = "Automatic"
+TOLD = "astolfo_told"
+"""Attribute of a job: what its request says of the recipe in the weights."""
 
 
 def override_of(request: PictureRequest) -> Override:
@@ -128,6 +130,7 @@ def _draw_batch(batch: Sequence[PictureRequest], override: Override, script: Any
     with closing(job) as p, _running(shared.state):
         if first.merge:
             p.extra_generation_params[infokeys.MERGE] = first.merge
+            setattr(p, TOLD, first.merge)
         p.scripts = runner_of(script, steps)
         p.script_args = (*(getattr(override, name) for name in NAMES),)
         try:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from lib_astolfo.diffusion.denoiser import Denoiser
 from lib_astolfo.errors import AstolfoError, BadInput, Failed
@@ -27,6 +27,8 @@ JOB = "astolfo_job"
 """Attribute of the host's processing object: what this generation asks of us."""
 AXES = "astolfo_axes"
 """Attribute of the host's processing object: what xyz axes set."""
+MERGE_AXES = "astolfo_merge_axes"
+"""Attribute of the host's processing object: what xyz axes change in the recipe of a merge."""
 SWAP = "astolfo_swap"
 """Attribute of a sampler's CFG denoiser: the uncond of this pass."""
 SAME = (None, "", "Use same scheduler")
@@ -47,13 +49,30 @@ class Job:
     error: Exception | None = None
 
 
+class Merges(Protocol):
+    """Recipes in the loaded weights; see ``extension.live``. Errors are raised, and end the picture."""
+
+    def prepare(self, p: Any, text: str, changes: Mapping[str, Any]) -> None:
+        """At the start of a generation: ``text`` is the recipe it asks for, "" for none; ``changes`` are its axes'."""
+
+    def check(self, p: Any) -> None:
+        """Before a pass: the weights hold what this generation was prepared for."""
+
+
 class Hook:
     """``standing``: what was set for all pictures; ``knowledge``: what is known of checkpoints."""
 
-    def __init__(self, adapter: Adapter, knowledge: Knowledge, standing: Callable[[], Standing]) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        knowledge: Knowledge,
+        standing: Callable[[], Standing],
+        merges: Merges | None = None,
+    ) -> None:
         self._adapter = adapter
         self._knowledge = knowledge
         self._standing = standing
+        self._merges = merges
 
     def process(self, p: Any, args: Sequence[Any]) -> None:
         """At the start of a generation: read the arguments, and change the sampler's name where it was agreed to."""
@@ -61,6 +80,8 @@ class Hook:
         asked = Override()
         try:
             asked = Override.from_args(args).with_(getattr(p, AXES, {}))
+            if self._merges is not None:
+                self._merges.prepare(p, asked.merge if asked.enabled else "", getattr(p, MERGE_AXES, {}))
             if not (asked.enabled or self._standing()):
                 return
             setattr(p, JOB, Job(asked))
@@ -108,11 +129,13 @@ class Hook:
     def before_sampling(self, p: Any) -> None:
         """Before every pass of a sampler: put our reading and our uncond into this sampler object."""
         job = getattr(p, JOB, None)
-        if job is None:
-            return
         try:
-            if job.error is not None:
+            if job is not None and job.error is not None:
                 raise job.error
+            if self._merges is not None:
+                self._merges.check(p)
+            if job is None:
+                return
             reason = self._adapter.foreign(p)
             if reason:
                 p.comment(f"Astolfo stands down: {reason}")
@@ -198,7 +221,7 @@ def _forget(p: Any) -> None:
     if hasattr(p, JOB):
         delattr(p, JOB)
     for key in infokeys.KEYS:
-        if key != infokeys.MERGE:
+        if key != infokeys.MERGE:  # which is ``Merges``' to set
             p.extra_generation_params.pop(key, None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +25,10 @@ from .turns import Turns
 
 
 class WebuiHost:
-    """See ``hosts.base.Host``. ``live_merges`` False: recipes are not written into a WebUI's weights yet.
+    """See ``hosts.base.Host``.
 
     ``script`` gives a new object of the script that draws with our settings; ``app`` is gradio's, once it is there.
     """
-
-    live_merges = False
 
     def __init__(self, backend: Backend, script: Callable[[], Any]) -> None:
         from modules.call_queue import queue_lock
@@ -43,7 +42,7 @@ class WebuiHost:
         self._catalogue = Catalogue(self.folders.models)
         self._turns = Turns(queue_lock)
         self._guard = threading.Lock()
-        self._kept: WebuiModel | None = None
+        self._kept: weakref.WeakKeyDictionary[Any, WebuiModel] = weakref.WeakKeyDictionary()
 
     # who may ask
 
@@ -83,20 +82,18 @@ class WebuiHost:
 
     @property
     def model(self) -> WebuiModel | None:
-        """The model that the WebUI has in memory; nothing is loaded for it."""
-        sd_model = current_model()
-        with self._guard:
-            kept = self._kept
-            if kept is not None and (sd_model is None or not kept.stands_for(sd_model)):
-                kept = self._kept = None
-            if kept is None and getattr(sd_model, "sd_checkpoint_info", None) is not None:
-                kept = self._kept = self._made(sd_model)
-            return kept
+        """The model that the WebUI has in memory; nothing is loaded for it.
 
-    def reloaded(self, sd_model: Any = None) -> None:
-        """The WebUI has read weights from a file (its ``on_model_loaded``): the same object may hold others now."""
+        The same object as long as the weights are those that were read; A1111 may keep several models.
+        """
+        sd_model = current_model()
+        if getattr(sd_model, "sd_checkpoint_info", None) is None:
+            return None
         with self._guard:
-            self._kept = None
+            kept = self._kept.get(sd_model)
+            if kept is None or not kept.stands_for(sd_model):
+                kept = self._kept[sd_model] = self._made(sd_model)
+            return kept
 
     def _made(self, sd_model: Any) -> WebuiModel:
         path = Path(os.path.abspath(sd_model.sd_checkpoint_info.filename))
@@ -105,7 +102,7 @@ class WebuiHost:
             source = CheckpointFile.open(path)
         except BadInput as error:  # a pickle, or gone since the WebUI loaded it
             entry = replace(entry, note=error.found)
-        return WebuiModel(sd_model, entry, source, backend=self._backend, current=current_model)
+        return WebuiModel(sd_model, entry, source, backend=self._backend, current=current_model, held=held_models)
 
     def _entry(self, path: Path, sd_model: Any) -> CheckpointEntry:
         """As the catalogue has it; what it does not have is described by what the WebUI made of it."""
@@ -145,14 +142,12 @@ class WebuiHost:
         try:
             self._backend.load(info)
         except Exception as error:  # whatever a WebUI's loader raises
-            self.reloaded()
             sd_model = current_model()
             if old is not None and getattr(sd_model, "sd_checkpoint_info", None) is not old:
                 self._backend.load(old)
             if isinstance(error, AstolfoError):
                 raise
             raise Failed(f"{info.name}: the WebUI could not load it ({error})") from error
-        self.reloaded()
 
     def unload(self) -> None:
         """Free the loaded model's memory; the WebUI loads one again when it draws."""
@@ -160,8 +155,6 @@ class WebuiHost:
             sd_model = current_model()
             if sd_model is not None:
                 self._backend.unload(sd_model)
-            with self._guard:
-                self._kept = None
 
     # work
 
@@ -185,6 +178,13 @@ def current_model() -> Any:
     from modules import sd_models
 
     return sd_models.model_data.sd_model
+
+
+def held_models() -> list[Any]:
+    """All model objects that the WebUI keeps (its option ``sd_checkpoints_limit``)."""
+    from modules import sd_models
+
+    return list(sd_models.model_data.loaded_sd_models)
 
 
 def startup_model() -> Any:

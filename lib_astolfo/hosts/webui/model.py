@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from lib_astolfo.diffusion.conditioning import Conditioning
 from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.hosts.base import CheckpointEntry
 
+from . import live
 from .backend import Backend
 
 LATENT_PIXEL = 8
@@ -28,8 +29,8 @@ class WebuiModel:
     """See ``hosts.base.LoadedModel``. What goes in and comes out is float32; call it under the host's lock.
 
     It keeps no hold of the WebUI's model object: when another checkpoint is loaded, this one says ``Failed``.
-    ``current`` gives the WebUI's model object. ``source`` is None for a file that is not read here: a pickle,
-    or one that is gone; ``entry.note`` says so.
+    ``current`` gives the WebUI's model object, ``held`` all that it keeps. ``source`` is None for a file that is not
+    read here: a pickle, or one that is gone; ``entry.note`` says so.
     """
 
     def __init__(
@@ -40,20 +41,37 @@ class WebuiModel:
         *,
         backend: Backend,
         current: Callable[[], Any],
+        held: Callable[[], Collection[Any]] = tuple,
     ) -> None:
         self.entry = entry
         self._source = source
         self._backend = backend
         self._current = current
+        self._held = held
         self._sd_model: Callable[[], Any] = weakref.ref(sd_model)
         self._info = sd_model.sd_checkpoint_info
+        self._loads = live.loads(sd_model)
         self._layout: Layout | None = None
         self._native: tuple[int, int] | None = None
         self._blank: torch.Tensor | None = None
+        self._empty: tuple[Any] | None = None
 
     def stands_for(self, sd_model: Any) -> bool:
         """Whether this is the checkpoint that a WebUI's model object has in it: A1111 loads many into one object."""
-        return self._sd_model() is sd_model and self._info is sd_model.sd_checkpoint_info
+        same = self._sd_model() is sd_model and self._info is sd_model.sd_checkpoint_info
+        return same and self._loads == live.loads(sd_model)
+
+    def was_in(self, sd_model: Any) -> bool:
+        """Whether this is the object that it was loaded into, whatever is in there now."""
+        return self._sd_model() is sd_model
+
+    @property
+    def kept(self) -> bool:
+        """Whether the WebUI has its weights still, though another model may be the loaded one."""
+        sd_model = self._sd_model()
+        if sd_model is None or not any(sd_model is one for one in (self._current(), *self._held())):
+            return False
+        return self.stands_for(sd_model)
 
     def _live(self) -> Any:
         sd_model = self._current()
@@ -112,9 +130,9 @@ class WebuiModel:
     def weights(self) -> dict[str, torch.Tensor]:
         """The file's names for the live tensors that have its shapes, without LoRA; what cannot be matched is left out.
 
-        A tensor that the WebUI keeps in another form (split, joined, transposed, averaged away) is not there.
+        A tensor that the WebUI keeps in a form without one tensor of that shape is not there.
         """
-        sd_model = self._live()
+        sd_model = self._sd_model() if self.kept else self._live()
         self._backend.settle(sd_model)
         live = self._backend.weights(sd_model)
         if self._source is None:
@@ -127,6 +145,23 @@ class WebuiModel:
             if tensor is not None and tuple(tensor.shape) == tuple(info.shape):
                 found[name] = tensor
         return found
+
+    def written(self, names: Collection[str], own: bool) -> None:
+        """These weights were written to; ``own``: all are the checkpoint's own again. What was computed is forgotten.
+
+        Encoded prompts that the WebUI keeps, its encoded empty prompt, and copies of the weights in other forms.
+        """
+        sd_model = self._sd_model()
+        self._backend.written(sd_model, names)
+        if any(name.startswith(VAE) for name in names):
+            self._blank = None
+        if all(name.startswith((UNET, VAE)) for name in names):
+            return
+        live.forget_conds()
+        if self._empty is None:
+            self._empty = (getattr(sd_model, "cond_stage_model_empty_prompt", None),)
+        before = self._empty[0] if own else None
+        sd_model.cond_stage_model_empty_prompt = live.encoded_empty(sd_model) if before is None else before
 
     def predict(self, x_t: torch.Tensor, timestep: torch.Tensor, cond: Conditioning) -> torch.Tensor:
         """x_t [B,C,h,w], timestep [B] 0 to 1000, cond of B rows -> [B,C,h,w] float32.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -27,7 +28,8 @@ class Override:
     ``uncond``: one of ``uncond.MODES``, "" is what was decided for the checkpoint, else the host's own.
     ``only_empty``: the uncond stands only where the negative prompt is empty, elsewhere the host's.
     ``like``: whose timesteps and first noise, "" is the host's own. ``use_euler``: draw rf with Euler where the chosen
-    sampler cannot, instead of refusing.
+    sampler cannot, instead of refusing. ``merge``: the recipe that is in the weights for this generation, as YAML (a
+    mapping becomes one line of it); "" is what stands.
 
     Raises BadInput naming the value.
     """
@@ -46,6 +48,7 @@ class Override:
     only_empty: bool = False
     like: str = ""
     use_euler: bool = False
+    merge: str = ""
 
     def __post_init__(self) -> None:
         for name in ("enabled", "ztsnr", "only_empty", "use_euler"):
@@ -54,8 +57,12 @@ class Override:
             object.__setattr__(self, name, _number(name, getattr(self, name), *limit))
         for name, known in WORDS.items():
             object.__setattr__(self, name, _word(name, getattr(self, name), known))
-        if not isinstance(self.uncond_text, str):
-            raise BadInput("uncond_text", repr(self.uncond_text), "a text")
+        if isinstance(self.merge, Mapping):
+            object.__setattr__(self, "merge", _one_line(self.merge))
+        for name in ("uncond_text", "merge"):
+            if not isinstance(getattr(self, name), str):
+                raise BadInput(name, repr(getattr(self, name)), "a text")
+        object.__setattr__(self, "merge", self.merge.strip())
         if self.prediction:
             self.sampling(Sampling())
         self.chosen_uncond()
@@ -137,6 +144,14 @@ WORDS = {"prediction": ("", *PREDICTIONS), "uncond": ("", *MODES), "like": LIKE}
 NAMES = tuple(field.name for field in fields(Override))
 
 
+def _one_line(recipe: Mapping[str, Any]) -> str:
+    """A recipe of plain values as JSON, which is YAML too."""
+    try:
+        return json.dumps(recipe, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise BadInput("merge", str(error), "a recipe of plain values") from error
+
+
 def _truth(name: str, value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -194,7 +209,7 @@ def infotext(override: Override, *, sampling: Sampling | None, uncond: Uncond) -
 
 def from_infotext(found: Mapping[str, str]) -> Override:
     """The panel's values that make a picture with these keys again; disabled without any. Raises BadInput."""
-    if not any(key in found for key in infokeys.KEYS if key != infokeys.MERGE):
+    if not any(key in found for key in infokeys.KEYS):
         return Override()
     sampling, uncond = infokeys.to_sampling(found), infokeys.to_uncond(found)
     values: dict[str, Any] = {}
@@ -213,4 +228,5 @@ def from_infotext(found: Mapping[str, str]) -> Override:
         uncond_end=uncond.end,
         only_empty=found.get(infokeys.ONLY_EMPTY) == "True",
         like=found.get(infokeys.LIKE, ""),
+        merge=found.get(infokeys.MERGE, ""),
     )

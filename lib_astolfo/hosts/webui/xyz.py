@@ -12,10 +12,11 @@ from lib_astolfo.diffusion.uncond import MODES
 from lib_astolfo.errors import BadInput
 
 from .hook import AXES as JOB_AXES
-from .hook import axes
+from .hook import MERGE_AXES, axes
 from .override import Override
 
 PREFIX = "[Astolfo] "
+MERGE_RATIO, MERGE_MODEL, MERGE_BLOCKS = "Merge ratio", "Merge model B", "Block ratios"
 AUTO = "as the model says"
 
 
@@ -42,6 +43,14 @@ IMPLIED = {"uncond_weight": {"uncond": "average"}, "mixed_weight": {"prediction"
 """What a value alone would not do anything without, unless another axis says otherwise."""
 
 
+@dataclass(frozen=True)
+class MergeAxes:
+    """What the axes over a merge ask: the names of all checkpoints, and whether values are good (else BadInput)."""
+
+    models: Callable[[], Sequence[str]]
+    check: Callable[[str, Sequence[Any]], None]
+
+
 def find_plot(scripts_data: Iterable[Any]) -> ModuleType | None:
     """The plot's module among the WebUI's scripts, which are loaded by path and stand nowhere in ``sys.modules``."""
     for entry in scripts_data:
@@ -51,12 +60,33 @@ def find_plot(scripts_data: Iterable[Any]) -> ModuleType | None:
     return None
 
 
-def register(plot: ModuleType) -> None:
+def register(plot: Any, merges: MergeAxes) -> None:
     """Put our axes into the plot's list, once."""
     known = {option.label for option in plot.axis_options}
-    for axis in AXES:
-        if PREFIX + axis.label not in known:
-            plot.axis_options.append(_option(plot, axis))
+    ours = [_option(plot, axis) for axis in AXES] + _merge_options(plot, merges)
+    plot.axis_options += [option for option in ours if option.label not in known]
+
+
+def _merge_options(plot: Any, merges: MergeAxes) -> list[Any]:
+    """A merge costs more than a picture's other settings and less than a checkpoint: the plot changes it less often."""
+
+    def option(label: str, kind: Callable[[str], Any], cost: float, **further: Any) -> Any:
+        def apply(p: Any, value: Any, values: Any) -> None:
+            setattr(p, MERGE_AXES, {**getattr(p, MERGE_AXES, {}), label: value})
+
+        def confirm(p: Any, values: Sequence[Any]) -> None:
+            try:
+                merges.check(label, values)
+            except BadInput as error:
+                raise RuntimeError(f"{PREFIX}{error}") from error
+
+        return plot.AxisOption(PREFIX + label, kind, apply, confirm=confirm, cost=cost, **further)
+
+    return [
+        option(MERGE_RATIO, float, 0.5),
+        option(MERGE_MODEL, str, 0.6, choices=lambda: list(merges.models())),
+        option(MERGE_BLOCKS, str, 0.55),
+    ]
 
 
 def _option(plot: ModuleType, axis: Axis) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+import yaml
 
 from lib_astolfo.diffusion.sampling import PREDICTIONS, Sampling
 from lib_astolfo.diffusion.uncond import MODES, Uncond
@@ -29,6 +30,7 @@ VALUES: dict[str, Any] = {
     "only_empty": True,
     "like": "comfy",
     "use_euler": True,
+    "merge": "{method: weighted_sum, models: {a: x, b: y}, ratio: 0.5}",
 }
 
 
@@ -100,6 +102,8 @@ def test_words_and_numbers_are_understood(name: str, given: object, value: objec
         ("ztsnr", "perhaps"),
         ("ztsnr", 2),
         ("uncond_text", 5),
+        ("merge", 5),
+        ("merge", {"ratio": object()}),
     ],
 )
 def test_a_bad_value_is_refused_by_its_name(name: str, bad: object) -> None:
@@ -125,8 +129,8 @@ def test_what_does_not_fit_together_is_refused(values: dict[str, Any], words: st
 
 
 def test_too_many_arguments_are_refused() -> None:
-    with pytest.raises(BadInput, match="15 arguments"):
-        Override.from_args([None] * 15)
+    with pytest.raises(BadInput, match="16 arguments"):
+        Override.from_args([None] * 16)
 
 
 def test_axes_enable_and_nothing_changes_without_them() -> None:
@@ -231,7 +235,19 @@ def test_infotext_of_a_reading_left_alone_asks_for_none() -> None:
     assert from_infotext(keys) == Override(True, uncond="null")
 
 
-@pytest.mark.parametrize("found", [{}, {"Steps": "4"}, {infokeys.MERGE: "a recipe"}])
+def test_a_recipe_may_be_a_mapping() -> None:
+    recipe = {"method": "weighted_sum", "models": {"a": "x", "b": "訓練, 2"}, "ratio": 0.5}
+    made = Override.from_dict({"merge": recipe})
+    assert yaml.safe_load(made.merge) == recipe and "\n" not in made.merge
+    assert Override.from_dict({"merge": "  {method: slerp}\n"}).merge == "{method: slerp}"
+
+
+def test_a_recipe_under_a_picture_is_asked_for_again() -> None:
+    back = from_infotext({infokeys.MERGE: "{method: slerp}"})
+    assert back == Override(True, uncond="host", merge="{method: slerp}")
+
+
+@pytest.mark.parametrize("found", [{}, {"Steps": "4"}])
 def test_pictures_without_our_sampling_leave_the_panel_off(found: dict[str, str]) -> None:
     assert from_infotext(found) == Override()
 

@@ -153,6 +153,7 @@ class Loaded:
 
     def __init__(self, name: str) -> None:
         self.sd_checkpoint_info = SimpleNamespace(filename=name)
+        self.model = torch.nn.Linear(2, 2)
         width = {"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}
         more = {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768)}
         text = {"cond_stage_model.transformer.text_model.final_layer_norm.weight": (768,)}
@@ -187,6 +188,11 @@ def test_a_model_does_not_outlive_its_checkpoint() -> None:
     with pytest.raises(Failed, match="another model"):
         model.weights()
     current["model"].sd_checkpoint_info = info
+    assert model.weights()
+    torch.nn.Module.load_state_dict(current["model"].model, torch.nn.Linear(2, 2).state_dict())
+    with pytest.raises(Failed, match="another model"):
+        model.weights()
+    model = made(current, Backend())
     assert model.weights()
     current["model"] = Loaded("x.ckpt")
     gc.collect()

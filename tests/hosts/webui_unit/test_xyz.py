@@ -8,17 +8,32 @@ from typing import Any
 
 import pytest
 
-from lib_astolfo.hosts.webui.hook import AXES
+from lib_astolfo.errors import BadInput
+from lib_astolfo.hosts.webui.hook import AXES, MERGE_AXES
 from lib_astolfo.hosts.webui.override import Override
 from lib_astolfo.hosts.webui.xyz import AXES as OURS
-from lib_astolfo.hosts.webui.xyz import PREFIX, find_plot, register
+from lib_astolfo.hosts.webui.xyz import PREFIX, MergeAxes, find_plot, register
 
 
 class AxisOption:
     """As in scripts/xyz_grid.py."""
 
-    def __init__(self, label: str, type: Any, apply: Any, confirm: Any = None, choices: Any = None) -> None:
+    def __init__(
+        self, label: str, type: Any, apply: Any, confirm: Any = None, cost: float = 0.0, choices: Any = None
+    ) -> None:
         self.label, self.type, self.apply, self.confirm, self.choices = label, type, apply, confirm, choices
+        self.cost = cost
+
+
+MERGE_LABELS = ("Merge ratio", "Merge model B", "Block ratios")
+
+
+def check(label: str, values: Any) -> None:
+    if "bad" in values:
+        raise BadInput(label, "bad", "good")
+
+
+MERGES = MergeAxes(lambda: ("x.safetensors", "y.safetensors"), check)
 
 
 def plot_of(module_name: str = "xyz_grid.py") -> Any:
@@ -32,7 +47,7 @@ def plot_of(module_name: str = "xyz_grid.py") -> Any:
 
 def axis(label: str) -> AxisOption:
     plot = plot_of().module
-    register(plot)
+    register(plot, MERGES)
     found: AxisOption = {option.label: option for option in plot.axis_options}[PREFIX + label]
     return found
 
@@ -49,10 +64,10 @@ def test_the_plot_is_found_among_the_scripts(name: str) -> None:
 
 def test_the_axes_stand_behind_the_plot_s_own_and_once() -> None:
     plot = plot_of().module
-    register(plot)
-    register(plot)
+    register(plot, MERGES)
+    register(plot, MERGES)
     labels = [option.label for option in plot.axis_options]
-    assert labels == ["Nothing", "Seed", *(PREFIX + each.label for each in OURS)]
+    assert labels == ["Nothing", "Seed", *(PREFIX + label for label in (*(one.label for one in OURS), *MERGE_LABELS))]
 
 
 @pytest.mark.parametrize("one", OURS, ids=lambda one: str(one.name))
@@ -103,3 +118,19 @@ def test_cells_are_shallow_copies_that_do_not_see_each_other() -> None:
         axis("Uncond mode").apply(cell, mode, [])
     assert getattr(base, AXES) == {"shift": 2.0}
     assert [getattr(cell, AXES) for cell in cells] == [{"shift": 2.0, "uncond": mode} for mode in ("zero", "null")]
+
+
+def test_the_axes_of_a_merge_say_what_they_change_and_refuse_before_the_first_picture() -> None:
+    base = SimpleNamespace()
+    ratio, model, blocks = (axis(label) for label in MERGE_LABELS)
+    ratio.apply(base, ratio.type("0.3"), [])
+    cell = copy.copy(base)
+    model.apply(cell, "y.safetensors", [])
+    blocks.apply(cell, "GRAD_V", [])
+    assert getattr(base, MERGE_AXES) == {"Merge ratio": 0.3}
+    assert getattr(cell, MERGE_AXES) == {"Merge ratio": 0.3, "Merge model B": "y.safetensors", "Block ratios": "GRAD_V"}
+    assert model.choices() == ["x.safetensors", "y.safetensors"]
+    model.confirm(base, ["x.safetensors"])
+    with pytest.raises(RuntimeError, match=r"\[Astolfo\] Merge model B: found bad"):
+        model.confirm(base, ["x.safetensors", "bad"])
+    assert 0.0 < ratio.cost < model.cost < 1.0, "a checkpoint costs 1"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gc
+import hashlib
 import io
 from typing import Any
 
+import psutil
 import safetensors.torch
 import torch
 from fastapi import Body, FastAPI, Response
@@ -22,6 +25,7 @@ def on_app_started(demo: Any, app: FastAPI) -> None:
     app.add_api_route("/inside/weights", weights, methods=["POST"])
     app.add_api_route("/inside/draw", draw, methods=["POST"])
     app.add_api_route("/inside/state", state, methods=["GET"])
+    app.add_api_route("/inside/digest", digest, methods=["GET"])
     app.add_api_route("/inside/unload", unload, methods=["POST"])
 
 
@@ -137,6 +141,19 @@ def state() -> dict[str, Any]:
         "scripts": [data.script_class.__name__ for data in scripts.scripts_data].count("Astolfo"),
         "folders": [str(folder) for folder in host.folders.models],
     }
+
+
+def digest() -> dict[str, Any]:
+    """A hash of every tensor in the model's memory, whoever put it there, and the memory of the process in MB."""
+    host = extension().served.workspace.host
+    found = hashlib.sha256()
+    with host.lock():
+        state = shared.sd_model.state_dict()
+        for name in sorted(state):
+            tensor = state[name].detach().cpu().contiguous()
+            found.update(name.encode() + tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        gc.collect()
+    return {"sha256": found.hexdigest(), "rss": psutil.Process().memory_info().rss / 2**20}
 
 
 def unload() -> None:

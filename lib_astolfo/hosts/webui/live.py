@@ -1,0 +1,84 @@
+"""What live merges need to know of a WebUI beyond its weights, and what it must forget when these change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+LOADS = "astolfo_loads"
+"""Attribute of a WebUI's network: how often weights were read into it since we first looked."""
+TURN = "astolfo_turn"
+"""Attribute of the WebUI's processing object: the generation it belongs to. Cells of an xyz grid have their grid's."""
+CACHES = ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc")
+
+
+def loads(sd_model: Any) -> int:
+    """How often weights were read into this model object since it was first asked for.
+
+    A1111 reads other files into the object it has (modules/sd_models.py:973-981), and a VAE of the user's choice
+    without reading anything else; its callback on_model_loaded comes after both.
+    """
+    network = sd_model.model
+    if not hasattr(network, LOADS):
+        setattr(network, LOADS, 0)
+        network._register_load_state_dict_pre_hook(_count, with_module=True)
+    return int(getattr(network, LOADS))
+
+
+def _count(network: Any, *args: Any) -> None:
+    setattr(network, LOADS, getattr(network, LOADS) + 1)
+
+
+def switches_for_a_while() -> bool:
+    """Whether the WebUI loads a checkpoint within a picture: a refiner's, that of hires, or the first one again.
+
+    A1111 modules/sd_samplers_common.py:195, modules/processing.py:1359; reForge :225, :1485.
+    """
+    from modules import sd_models
+
+    return bool(sd_models.SkipWritingToConfig.skip)
+
+
+def forget_conds(p: Any = None) -> None:
+    """Forget the encoded prompts that are kept from picture to picture, by all jobs or by ``p`` too.
+
+    Their key names the checkpoint, not its weights (modules/processing.py:440-458); the lists are shared by jobs.
+    """
+    from modules import processing
+
+    kinds = (processing.StableDiffusionProcessing, processing.StableDiffusionProcessingTxt2Img)
+    for holder in (*kinds, *((p,) if p is not None else ())):
+        for name in CACHES:
+            cache = getattr(holder, name, None)
+            if cache:
+                cache[0] = None
+
+
+def encoded_empty(sd_model: Any) -> Any:
+    """What the WebUI keeps as ``cond_stage_model_empty_prompt`` at a load (modules/sd_models.py:868)."""
+    from modules import devices, sd_models
+
+    with devices.autocast(), torch.no_grad():
+        return sd_models.get_empty_cond(sd_model)
+
+
+def watch(p: Any, act: Callable[[object], None]) -> object:
+    """Call ``act`` with this generation's turn when the WebUI closes it, be it done, interrupted or broken.
+
+    ``p.close`` is what the page and the API call at the end, still within the queue's lock (modules/txt2img.py,
+    modules/api/api.py:468). Cells of a grid are copies of ``p`` that nobody closes.
+    """
+    turn = object()
+
+    def close() -> None:
+        p.__dict__.pop("close", None)
+        try:
+            act(turn)
+        finally:
+            p.close()
+
+    p.close = close
+    setattr(p, TURN, turn)
+    return turn

@@ -1,0 +1,276 @@
+"""Live merges in a real WebUI: their pictures are those of the baked file, and undone they leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.hosts.webui.baking import baked, draw_baked, merge_of, other_file, put, state, undo
+from tests.hosts.webui.calls import REQUEST, Refused, apart, astolfo, distance, read
+from tests.hosts.webui.stage import Host, Stage
+from tests.hosts.webui.test_model import inside  # noqa: F401 - a fixture
+from tests.hosts.webui.webui import Start
+
+CHANGES = 100
+PARTS: dict[str, dict[str, Any]] = {
+    "unet": {"ratio": 0.3, "blocks": {"BASE": 0.0}},
+    "text": {"ratio": None, "blocks": {"BASE": 1.0}},
+    "vae": {"ratio": None, "blocks": {"VAE": 0.7}},
+    "all": {"ratio": 0.6, "blocks": {"VAE": 0.4}, "dtype": "fp16"},
+}
+FAMILIES = ("sd1", "sdxl")
+
+
+@pytest.fixture
+def live(stage: Stage, host: Host) -> Iterator[Host]:
+    """Nothing stays merged, and the checkpoints with other text encoders are on the list."""
+    for family in FAMILIES:
+        other_file(stage, family)
+    host.client.post("/sdapi/v1/refresh-checkpoints", {})
+    undo(host)
+    yield host
+    undo(host)
+
+
+def picture(host: Host, **values: Any) -> Any:
+    return host.client.txt2img(**values).picture
+
+
+def lora(family: str) -> dict[str, Any]:
+    return {"prompt": f"{REQUEST['prompt']} <lora:{family}-lora:0.7>"}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_live_merge_draws_what_the_baked_file_draws(live: Host, family: str, part: str) -> None:
+    live.load(family)
+    plain = live.client.txt2img()
+    recipe = merge_of(family, f"{family}-other", **PARTS[part])
+    report = put(live, recipe)["report"]
+    assert report["merged"] > 0
+    merged = live.client.txt2img()
+    assert "Astolfo merge" in merged.text and "Astolfo" not in plain.text
+    assert apart(merged.picture, plain.picture) > 0
+    assert state(live)["recipe"]["models"] == recipe["models"]
+    undo(live)
+    again = live.client.txt2img()
+    assert apart(again.picture, plain.picture) == 0 and "Astolfo" not in again.text
+    assert apart(draw_baked(live, recipe, {})[0].picture, merged.picture) == 0
+
+
+def test_one_merge_after_another(live: Host) -> None:
+    live.load("sdxl")
+    plain = picture(live)
+    for recipe in (
+        merge_of("sdxl", "sdxl-other", 0.9),
+        merge_of("sdxl", "sdxl-b", 0.4),
+        merge_of("sdxl-b", "sdxl-other", 0.4),
+        {**merge_of("sdxl", "sdxl-b", 0.5), "method": "slerp"},
+    ):
+        put(live, recipe)
+        merged = picture(live)
+        assert apart(draw_baked(live, recipe, {})[0].picture, merged) == 0
+    live.load("sdxl")
+    assert state(live)["recipe"] is None, "another checkpoint was loaded meanwhile"
+    assert apart(picture(live), plain) == 0
+
+
+def test_with_a_lora_and_without(live: Host) -> None:
+    live.load("sdxl")
+    plain, with_lora = picture(live), picture(live, **lora("sdxl"))
+    recipe = merge_of("sdxl", "sdxl-other", 0.5)
+    put(live, recipe)  # while the LoRA is in the weights
+    found = [picture(live, **values) for values in (lora("sdxl"), {}, lora("sdxl"), {})]
+    put(live, merge_of("sdxl", "sdxl-other", 0.9))
+    picture(live, **lora("sdxl"))
+    undo(live)
+    assert apart(picture(live, **lora("sdxl")), with_lora) == 0
+    assert apart(picture(live), plain) == 0
+    wanted = draw_baked(live, recipe, lora("sdxl"), {}, lora("sdxl"), {})
+    assert [apart(one, file.picture) for one, file in zip(found, wanted, strict=True)] == [0] * 4
+    assert apart(found[0], with_lora) > 0 and apart(found[0], found[1]) > 0
+
+
+def test_another_checkpoint_ends_it(live: Host) -> None:
+    live.load("sdxl")
+    plain = picture(live)
+    live.load("sd1")
+    first = picture(live)
+    live.load("sdxl")
+    put(live, merge_of("sdxl", "sdxl-other", 0.5))
+    live.load("sd1")
+    assert apart(picture(live), first) == 0
+    live.load("sdxl")
+    drawn = live.client.txt2img()
+    assert apart(drawn.picture, plain) == 0 and "Astolfo" not in drawn.text
+    assert state(live)["recipe"] is None
+
+
+def test_another_checkpoint_beside_it_ends_it_too(live: Host) -> None:
+    """The WebUI may keep two models and change between them without reading a file."""
+    live.load("sdxl")
+    plain = picture(live)
+    try:
+        live.client.set_options(sd_checkpoints_limit=2)
+        put(live, merge_of("sdxl", "sdxl-other", 0.5))
+        merged = picture(live)
+        live.load("sd1")
+        picture(live)
+        live.load("sdxl")
+        drawn = live.client.txt2img()
+        assert apart(drawn.picture, plain) == 0 and "Astolfo" not in drawn.text
+        put(live, merge_of("sdxl", "sdxl-other", 0.5))
+        assert apart(picture(live), merged) == 0
+    finally:
+        live.client.set_options(sd_checkpoints_limit=1)
+        live.load("sd1")
+        live.load("sdxl")
+    assert apart(picture(live), plain) == 0
+
+
+def test_a_refiner_does_not_end_it(live: Host) -> None:
+    live.load("sdxl")
+    refined = {"refiner_checkpoint": "sdxl-b", "refiner_switch_at": 0.5, "n_iter": 2}
+    recipe = merge_of("sdxl", "sdxl-other", 0.7)
+    put(live, recipe)
+    merged, drawn = picture(live), live.client.txt2img(**refined)
+    assert apart(picture(live), merged) == 0
+    assert state(live)["recipe"] is not None
+    undo(live)
+    wanted = draw_baked(live, recipe, refined)[0]
+    assert [apart(one, two) for one, two in zip(drawn.pictures, wanted.pictures, strict=True)] == [0, 0]
+
+
+def test_the_encoded_empty_prompt_is_the_merge_s(live: Host) -> None:
+    """The host fills up short negatives with it (``pad_cond_uncond``); it is encoded once per load."""
+    values: dict[str, Any] = {"prompt": "a red cat, " * 30, "negative_prompt": "blue"}
+    values["override_settings"] = {"pad_cond_uncond": True}
+    live.load("sd1-b")
+    live.load("sd1")
+    before = picture(live, **values)
+    recipe = merge_of("sd1", "sd1-other", None, blocks={"BASE": 1.0})
+    put(live, recipe)
+    merged = picture(live, **values)
+    undo(live)
+    assert apart(picture(live, **values), before) == 0
+    assert distance(draw_baked(live, recipe, values)[0].picture, merged) < distance(before, merged)
+
+
+def test_one_generation_asks_for_a_recipe(live: Host) -> None:
+    live.load("sdxl")
+    plain = picture(live)
+    recipe = merge_of("sdxl", "sdxl-other", 0.5)
+    put(live, merge_of("sdxl", "sdxl-b", 0.3))
+    stood = live.client.txt2img()
+    for given in (recipe, yaml.safe_dump(recipe)):
+        drawn = live.client.txt2img(**astolfo(merge=given))
+        assert state(live)["recipe"]["ratio"] == 0.3, "what stood before stands again"
+        assert apart(picture(live), stood.picture) == 0
+    undo(live)
+    once = live.client.txt2img(**astolfo(merge=recipe))
+    assert apart(once.picture, drawn.picture) == 0
+    assert apart(picture(live), plain) == 0 and state(live)["recipe"] is None
+    off = {"alwayson_scripts": {"Astolfo": {"args": [{"enabled": False, "merge": recipe}]}}}
+    assert apart(picture(live, **off), plain) == 0
+    assert apart(draw_baked(live, recipe, {})[0].picture, drawn.picture) == 0
+
+
+def test_the_text_under_a_picture_draws_it_again(live: Host) -> None:
+    live.load("sdxl")
+    put(live, merge_of("sdxl", "sdxl-other", None, blocks={"BASE": 0.2, "IN01": 0.9, "M00": 0.5, "VAE": 0.3}))
+    first = live.client.txt2img()
+    undo(live)
+    again = read(live.client.call("POST", "/sdapi/v1/txt2img", {"infotext": first.text}))
+    assert apart(again.picture, first.picture) == 0
+    assert again.text.split("Astolfo merge: ")[1] == first.text.split("Astolfo merge: ")[1]
+    assert state(live)["recipe"] is None
+
+
+@pytest.mark.parametrize(
+    ("recipe", "word"),
+    [
+        ("weighted_sum(a=sdxl, b=sdxl-b)", "recipe"),
+        (merge_of("sdxl", "nothing"), "models.b"),
+        (merge_of("sd1", "sd1-b"), "sdxl"),
+        (merge_of("sdxl", "sdxl-b", 0.5, blocks={"IN11": 0.3}), "IN11"),
+        (merge_of("sdxl", "../sdxl-b"), "models.b"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_ends_the_picture(live: Host, recipe: Any, word: str) -> None:
+    live.load("sdxl")
+    plain = picture(live)
+    with pytest.raises(Refused) as refused:
+        live.client.txt2img(**astolfo(merge=recipe))
+    assert refused.value.status == 500
+    if live.kind == "a1111":  # reForge's main thread keeps the reason for the page and the log
+        assert word in refused.value.text
+    assert apart(picture(live), plain) == 0 and state(live)["recipe"] is None
+    if isinstance(recipe, dict):
+        with pytest.raises(Refused) as refused:
+            put(live, recipe)
+        assert refused.value.status == 422 and word in refused.value.text
+
+
+def test_every_weight_after_many_changes(inside: Host, stage: Stage) -> None:  # noqa: F811
+    """100 changes and an undo: every bit as it was, and no more memory than after the first few."""
+    host = inside
+    other = other_file(stage, "sd1")
+    host.client.post("/sdapi/v1/refresh-checkpoints", {})
+    host.load("sd1")
+    plain, before = picture(host), host.client.get("/inside/digest")
+    sizes = []
+    for number in range(CHANGES):
+        put(host, merge_of("sd1", other, number / CHANGES, blocks={"VAE": 0.5} if number % 3 else None))
+        if number in (0, 50):
+            picture(host, **lora("sd1"))
+            assert host.client.get("/inside/digest")["sha256"] != before["sha256"]
+        sizes.append(host.client.get("/inside/digest")["rss"] if number % 10 == 9 else 0.0)
+    undo(host)
+    after = host.client.get("/inside/digest")
+    assert after["sha256"] == before["sha256"]
+    assert apart(picture(host), plain) == 0
+    assert sizes[-1] - sizes[19] < 40, f"MB after each tenth change: {sizes[9::10]}"
+
+
+def test_fp8_weights_follow(live: Host, stage: Stage) -> None:
+    if live.kind != "a1111":
+        pytest.skip("reForge has no fp8 storage of this kind")
+    live.load("sd1")
+    recipe = merge_of("sd1", "sd1-other", 0.5)
+    for cached in (False, True):
+        stored = {"fp8_storage": "Enable", "cache_fp16_weight": cached}
+        try:
+            live.client.set_options(**stored)
+            plain = picture(live)
+            put(live, recipe)
+            found = [picture(live), picture(live, **lora("sd1"))]
+            undo(live)
+            assert apart(picture(live), plain) == 0
+            wanted = draw_baked(live, recipe, {}, lora("sd1"))
+            assert [apart(one, file.picture) for one, file in zip(found, wanted, strict=True)] == [0, 0]
+        finally:
+            live.client.set_options(fp8_storage="Disable", cache_fp16_weight=False)
+
+
+def test_reload_ui_leaves_no_merge_behind(live: Host) -> None:
+    from tests.hosts.webui.test_start_again import reload_page
+
+    live.load("sdxl")
+    plain = picture(live)
+    put(live, merge_of("sdxl", "sdxl-other", 0.5))
+    reload_page(live)
+    assert apart(picture(live), plain) == 0
+    assert live.webui.start == Start()
+
+
+def test_it_stands_while_a_file_is_baked_and_drawn_with(live: Host) -> None:
+    """Loading the baked file in the dropdown is a switch like any other."""
+    live.load("sdxl")
+    recipe = merge_of("sdxl", "sdxl-other", 0.5)
+    put(live, recipe)
+    with baked(live, recipe):
+        assert state(live)["recipe"] is None
+        assert "Astolfo merge" not in live.client.txt2img().text
