@@ -10,6 +10,7 @@ import sys
 
 NEEDED = {
     "matplotlib": "matplotlib>=3.7,<4",
+    "lycoris": "lycoris-lora==3.4.0",
 }
 """Module -> what is installed where it is missing."""
 
