@@ -23,10 +23,15 @@ def _lengths(a: Tensor, b: Tensor, *, place: Place, **_options: Any) -> Tensor:
 
 def _lengths_from_c(a: Tensor, b: Tensor, c: Tensor, *, place: Place, **_options: Any) -> Tensor:
     """‖A - C‖², ⟨A - C, B - C⟩, ‖B - C‖² of a part; shape [3]."""
-    totals = torch.zeros(3, dtype=torch.float64, device=a.device)
-    for x, y, z, from_x, from_y in blocks(a.contiguous(), b.contiguous(), c.contiguous(), spare=2):
-        totals += dots(torch.sub(x, z, out=from_x), torch.sub(y, z, out=from_y))
-    return totals
+    aa = ab = bb = 0.0
+    inputs = (tensor.contiguous() for tensor in (a, b, c))
+    for part_a, part_b, part_c, x, y in blocks(*inputs, spare=2, dtype=torch.float64):
+        x.copy_(part_a - part_c)
+        y.copy_(part_b - part_c)
+        aa += float(x.dot(x))
+        ab += float(x.dot(y))
+        bb += float(y.dot(y))
+    return torch.tensor([aa, ab, bb], dtype=torch.float64, device=a.device)
 
 
 def slerp_into(out: Tensor, a: Tensor, b: Tensor, *, alpha: float, place: Place) -> None:
@@ -69,15 +74,16 @@ def add_perpendicular_into(out: Tensor, a: Tensor, b: Tensor, c: Tensor, *, alph
     """
     share = _share(place.measured[0])
     for to, x, y, z, along in blocks(out, a, b, c, spare=1):
-        torch.sub(x, z, out=along).mul_(share)
-        torch.sub(y, z, out=to).sub_(along).mul_(alpha).add_(x)
+        torch.sub(x, z, out=along)
+        torch.sub(y, z, out=to).sub_(along, alpha=share)
+        torch.add(x, to, alpha=alpha, out=to)
 
 
 def perpendicular_component_into(out: Tensor, a: Tensor, b: Tensor, *, place: Place) -> None:
     """out = B - A·⟨A, B⟩ / ‖A‖²; all of B where A is zero (sd-mecha: nothing)."""
     share = _share(place.measured[0])
-    for to, x, y, along in blocks(out, a, b, spare=1):
-        torch.sub(y, torch.mul(x, share, out=along), out=to)
+    for to, x, y in blocks(out, a, b):
+        torch.sub(y, x, alpha=share, out=to)
 
 
 def add_cosine_a_into(out: Tensor, a: Tensor, b: Tensor, *, alpha: float, place: Place) -> None:

@@ -15,21 +15,24 @@ from torch import Tensor
 from lib_astolfo.merging.families.blockwise import BLOCK, blocks
 from lib_astolfo.merging.method import Place
 
+#: From so many columns on a block has so few rows that fp32 may add them up; float64 adds up the blocks.
+_WIDE = 256
 _LEAST = torch.finfo(torch.float64).tiny
 
 
 def products(a: Tensor, b: Tensor, *, place: Place, **_options: Any) -> Tensor:
-    """Sums over the rows of A², A·B and B²; float64 [3, columns]. Measure of unit ``row``."""
+    """Sums over the rows of A², A·B and B²; float64 [3, columns]. Products of fp32 are rounded to fp32. Measure of unit ``row``."""
     count, rows = _columns(a), _rows(a)
-    sums = torch.zeros(3, rows, count, dtype=torch.float64, device=a.device)
-    for part_a, part_b, x, y in blocks(a.contiguous(), b.contiguous(), spare=2, dtype=torch.float64, size=rows * count):
-        x.copy_(part_a)
-        y.copy_(part_b)
-        aa, ab, bb = sums.view(3, -1)[:, : len(x)]
-        aa.addcmul_(x, x)
-        ab.addcmul_(x, y)
-        bb.addcmul_(y, y)
-    return sums.sum(1)
+    dtype = torch.promote_types(a.dtype, torch.float32)
+    inputs = (tensor.to(dtype).contiguous() for tensor in (a, b))
+    sums = torch.zeros(3, count, dtype=torch.float64, device=a.device)
+    exact = None if count >= _WIDE else torch.float64
+    for x, y, product in blocks(*inputs, spare=1, size=rows * count):
+        table = product.view(-1, count)
+        for total, first, second in zip(sums, (x, x, y), (x, y, y), strict=True):
+            torch.mul(first, second, out=product)
+            total.add_(table.sum(0, dtype=exact))
+    return sums
 
 
 def cosines(sums: Tensor) -> Tensor:

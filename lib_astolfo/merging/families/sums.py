@@ -23,8 +23,8 @@ def add_difference(a: Tensor, b: Tensor, c: Tensor, *, alpha: float) -> Tensor:
 def n_average_into(out: Tensor, *models: Tensor) -> None:
     """out = mean of all models, summed in their order and divided once (sd-mecha n_average: a running mean)."""
     for to, *parts in blocks(out, *models):
-        to.copy_(parts[0])
-        for part in parts[1:]:
+        torch.add(parts[0], parts[1], out=to)
+        for part in parts[2:]:
             to.add_(part)
         to.div_(len(parts))
 
@@ -38,8 +38,7 @@ def train_difference_into(out: Tensor, a: Tensor, b: Tensor, c: Tensor, *, alpha
         torch.sub(y, z, out=to)
         torch.sub(y, x, out=near).abs_()
         torch.abs(to, out=far).add_(near).clamp_min_(TINY)
-        near.div_(far).mul_(1.8 * alpha)
-        to.mul_(near).add_(x)
+        torch.addcdiv(x, to.mul_(near), far, value=1.8 * alpha, out=to)
 
 
 def train_difference_mask_into(out: Tensor, a: Tensor, b: Tensor, c: Tensor, *, alpha: float) -> None:
@@ -60,8 +59,7 @@ def add_opposite_into(out: Tensor, a: Tensor, b: Tensor, c: Tensor, *, alpha: fl
         torch.sub(x, z, out=joint).add_(to).abs_()
         torch.sub(x, y, out=apart).abs_()
         joint.add_(apart).clamp_min_(TINY)
-        apart.div_(joint).mul_(2 * alpha)
-        to.mul_(apart).add_(x)
+        torch.addcdiv(x, to.mul_(apart), joint, value=2 * alpha, out=to)
 
 
 def add_strict_opposite_into(out: Tensor, a: Tensor, b: Tensor, c: Tensor, *, alpha: float) -> None:
@@ -75,8 +73,8 @@ def add_strict_opposite_into(out: Tensor, a: Tensor, b: Tensor, c: Tensor, *, al
         torch.sub(z, x, out=low)
         torch.maximum(torch.abs(low, out=high), torch.abs(to, out=size), out=high).clamp_min_(TINY)
         low.div_(high)
-        torch.div(to, high, out=high).mul_(low).clamp_min_(0).mul_(2 * alpha)
-        to.mul_(high).add_(x)
+        torch.div(to, high, out=high).mul_(low).clamp_min_(0)
+        torch.addcmul(x, to, high, value=2 * alpha, out=to)
 
 
 def clamp_into(out: Tensor, a: Tensor, *bounds: Tensor, stiffness: float) -> None:
@@ -86,9 +84,9 @@ def clamp_into(out: Tensor, a: Tensor, *bounds: Tensor, stiffness: float) -> Non
     greatest one that is not above it (sd-mecha limiting.py, clamp).
     """
     for to, x, *parts, low, high, mean in blocks(out, a, *bounds, spare=3):
-        low.copy_(parts[0])
-        high.copy_(parts[0])
-        for part in parts[1:]:
+        torch.minimum(parts[0], parts[-1], out=low)
+        torch.maximum(parts[0], parts[-1], out=high)
+        for part in parts[1:-1]:
             torch.minimum(low, part, out=low)
             torch.maximum(high, part, out=high)
         if stiffness:
