@@ -32,6 +32,11 @@ def check_device(device: str) -> None:
         raise BadInput("device", device, f"a number below {torch.cuda.device_count()}, the GPUs that torch sees")
 
 
+def lane(device: str) -> Lane | None:
+    """A new worker's way to a device; None for the processor itself."""
+    return None if device == "cpu" else Lane(device)
+
+
 class Lane:
     """One worker's way to the device and back: buffers on both sides, and a stream if the device has streams.
 

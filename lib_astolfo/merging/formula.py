@@ -27,6 +27,11 @@ PATCH = Method(
 _OWN = {"minus": MINUS, "plus": PLUS, "patch": PATCH, **scaling.METHODS}
 
 
+#: Methods every step of which is one correctly rounded operation: the same bits wherever a part begins. Others may round
+#: the last elements of a part, which do not fill a vector, otherwise than those before.
+_EXACT = ("weighted_sum", "add_difference", "minus", "plus", "scale")
+
+
 @dataclass(frozen=True)
 class Leaf:
     """A tensor in an open file."""
@@ -165,9 +170,8 @@ def elementwise(formula: Formula) -> bool:
 
 
 def joinable(formula: Formula) -> bool:
-    """True if neighbouring tensors can be computed in one go: whatever the name of the tensor, and to the same bits
-    wherever it begins. Plain functions may round the last elements of a part otherwise than those before."""
-    return elementwise(formula) and all(node.entry.into and not node.entry.placed for node in nodes(formula))
+    """True if neighbouring tensors can be computed in one go, to the same bits."""
+    return all(node.method in _EXACT and node.entry.elementwise and not node.entry.placed for node in nodes(formula))
 
 
 def depth(formula: Formula) -> int:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lib_astolfo.merging import figures, resume, runs
+from lib_astolfo.merging import cuda, figures, resume, runs
 from lib_astolfo.merging.compute import Computer
-from lib_astolfo.merging.cuda import STREAMS, Lane
 from lib_astolfo.merging.flushing import FlushingWriter
 from lib_astolfo.merging.kernels import Scratch
 from lib_astolfo.merging.limits import Budget, InOrder
@@ -80,7 +79,7 @@ class Crew:
 
     def __init__(self, keep_a: bool, threads: int, device: str = "cpu") -> None:
         self.keep_a = keep_a
-        self.threads = threads if device == "cpu" else max(threads, STREAMS)
+        self.threads = threads if device == "cpu" else max(threads, cuda.STREAMS)
         self.device = device
         self.budget = Budget()
         self.gate = Gate()
@@ -88,9 +87,9 @@ class Crew:
 
     def computer(self, scratch: Scratch | None = None) -> Computer:
         """For a new thread, with buffers of its own if none are given."""
-        lane = None if self.device == "cpu" else Lane(self.device)
-        shared = {"figures": self.known, "budget": self.budget, "wait": self.gate.wait}
-        return Computer(self.keep_a, scratch=scratch or Scratch(), lane=lane, **shared)  # type: ignore[arg-type]
+        computer = Computer(self.keep_a, scratch=scratch or Scratch(), lane=cuda.lane(self.device))
+        computer.figures, computer.budget, computer.wait = self.known, self.budget, self.gate.wait
+        return computer
 
     def measure(self, tasks: Sequence[Task], progress: Progress | None, *, make: Callable[[], Computer]) -> None:
         """Gather the figures of the whole model that the tasks need, in the order of the tasks."""
