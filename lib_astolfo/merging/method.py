@@ -39,8 +39,8 @@ class Measure:
     """A figure of whole tensors, gathered part by part before the method runs.
 
     Attributes:
-        part: ``(*tensors, place=Place, **options) -> float64 tensor`` of one part; its shape depends on the options, the
-            number of tensors and, unless ``over`` is ``model``, the shape of the whole tensor alone.
+        part: ``(*tensors, place=Place, **options) -> float64 tensor`` of one part; its shape depends on the options,
+            the number of tensors and, unless ``over`` is ``model``, the shape of the whole tensor alone.
             ``place.measured`` holds the results of the measures before this one.
         combine: puts the figures of two parts together: associative; ``torch.add``, ``torch.maximum``, …
         unit: as ``Method.unit``.
