@@ -9,7 +9,7 @@ and adds the base.
 from __future__ import annotations
 
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging.families import angles, frequencies, powers, single, slices, sums, supermerger
+from lib_astolfo.merging.families import angles, frequencies, powers, single, slices, smoothing, sums, supermerger
 from lib_astolfo.merging.lora import method as lora
 from lib_astolfo.merging.method import Method
 
@@ -19,6 +19,7 @@ _FAMILIES = (
     powers,
     slices,
     frequencies,
+    smoothing,
     supermerger,
     single,
     lora,

@@ -21,7 +21,10 @@ _LEAST = torch.finfo(torch.float64).tiny
 
 
 def products(a: Tensor, b: Tensor, *, place: Place, **_options: Any) -> Tensor:
-    """Sums over the rows of A², A·B and B²; float64 [3, columns]. Products of fp32 are rounded to fp32. Measure of unit ``row``."""
+    """Sums over the rows of A², A·B and B²; float64 [3, columns]. Measure of unit ``row``.
+
+    Products of fp32 values are rounded to fp32.
+    """
     count, rows = _columns(a), _rows(a)
     dtype = torch.promote_types(a.dtype, torch.float32)
     inputs = (tensor.to(dtype).contiguous() for tensor in (a, b))
