@@ -1,0 +1,136 @@
+"""Averages that follow the models' agreement: Model Stock and the geometric median."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib_astolfo.merging import weiszfeld
+from lib_astolfo.merging.families.thinning import add_up, flat, last_dimension, tiles
+from lib_astolfo.merging.method import Measure, Method, Place
+
+#: Rows up to this length are short.
+SHORT = 8
+
+
+def stock_factor(rows: Sequence[Tensor], cos_eps: float) -> Tensor:
+    """Model Stock's t = n·c / (1 + (n - 1)·c) for each row, c the mean cosine of consecutive deltas.
+
+    Args:
+        rows: n tensors [rows, length], n > 1.
+        cos_eps: least length in a cosine.
+
+    Returns:
+        [rows, 1]. 0 where 1 + (n - 1)·c is not positive: no n vectors of one length have such a mean cosine.
+    """
+    scratch = torch.empty_like(rows[0])
+    norms = [_dots(row, row, scratch).sqrt_().clamp_(min=cos_eps) for row in rows]
+    cosine = torch.zeros_like(norms[0])
+    for i in range(len(rows) - 1):
+        dot = _dots(rows[i], rows[i + 1], scratch)
+        cosine.add_(dot.div_(norms[i]).div_(norms[i + 1]))
+    count = len(rows)
+    cosine.div_(count - 1)
+    below = 1 + (count - 1) * cosine
+    return torch.where(below > 0, count * cosine / below, torch.zeros_like(below)).unsqueeze(-1)
+
+
+def _dots(a: Tensor, b: Tensor, scratch: Tensor) -> Tensor:
+    """Product of each row of two tensors [rows, length]; short rows are summed column by column, which is faster."""
+    torch.mul(a, b, out=scratch)
+    if scratch.shape[1] > SHORT:
+        return scratch.sum(dim=1)
+    return add_up(scratch.unbind(1), torch.empty_like(scratch[:, 0]))
+
+
+def model_stock_into(out: Tensor, *deltas: Tensor, place: Place, cos_eps: float) -> None:
+    """t times the mean delta, t for each row of the last dimension; the delta itself if there is but one."""
+    length = last_dimension(deltas[0], place)
+    parts = flat(deltas)
+    total = out.view(-1)
+    for first, last in tiles(parts, place.start, length):
+        tile = [part[first:last] for part in parts]
+        into = total[first:last]
+        add_up(tile, into)
+        if len(tile) > 1:
+            factor = stock_factor([delta.view(-1, length) for delta in tile], cos_eps)
+            into.view(-1, length).mul_(factor.div_(len(tile)))
+
+
+def model_stock(*deltas: Tensor, place: Place, cos_eps: float) -> Tensor:
+    """``model_stock_into`` a new tensor."""
+    out = torch.empty(deltas[0].shape, dtype=torch.float32, device=deltas[0].device)
+    model_stock_into(out, *deltas, place=place, cos_eps=cos_eps)
+    return out.to(deltas[0].dtype)
+
+
+def gram_around_first(*models: Tensor, place: Place, **options: Any) -> Tensor:
+    """Products of the models' differences from the first one, float64 [models, models]."""
+    parts = flat(models)
+    gram = torch.zeros(len(parts), len(parts), dtype=torch.float64, device=parts[0].device)
+    wide = torch.empty(0)
+    for first, last in tiles(parts, place.start):
+        if not wide.numel() or wide.shape[1] < last - first:
+            wide = torch.empty(len(parts), last - first, dtype=torch.float64, device=parts[0].device)
+        tile = [part[first:last] for part in parts]
+        weiszfeld.add_gram(gram, tile, wide[:, : last - first], tile[0])
+    return gram
+
+
+def weighted_into(out: Tensor, *models: Tensor, place: Place, **options: Any) -> None:
+    """Sum of the models with the weights measured."""
+    weights = place.measured[0].tolist()
+    parts = flat(models)
+    total = out.view(-1)
+    for first, last in tiles(parts, place.start):
+        into = total[first:last]
+        scratch = torch.empty_like(into)
+        torch.mul(parts[0][first:last], weights[0], out=into)
+        for part, weight in zip(parts[1:], weights[1:], strict=True):
+            into.add_(torch.mul(part[first:last], weight, out=scratch))
+
+
+def weighted(*models: Tensor, place: Place, **options: Any) -> Tensor:
+    """``weighted_into`` a new tensor."""
+    out = torch.empty(models[0].shape, dtype=torch.float32, device=models[0].device)
+    weighted_into(out, *models, place=place, **options)
+    return out.to(models[0].dtype)
+
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        name="model_stock",
+        function=model_stock,
+        inputs=("a",),
+        options={"cos_eps": 1e-6},
+        space="delta",
+        unit="row",
+        placed=True,
+        many=True,
+        formula="t·mean(deltas), t = n·c / (1 + (n - 1)·c), c the mean cosine of consecutive deltas along the last "
+        "dimension; t = 0 where 1 + (n - 1)·c is not positive",
+        reference="Jang et al. 2024, arXiv:2403.19522; sd-mecha model_stock (without its pole)",
+        into=model_stock_into,
+    ),
+    Method(
+        name="geometric_median",
+        function=weighted,
+        inputs=("a",),
+        options={"eps": 1e-6, "maxiter": 100, "ftol": 1e-20},
+        measures=(
+            Measure(
+                gram_around_first,
+                finish=lambda total, *, place, eps, maxiter, ftol: weiszfeld.median_weights(total, eps, maxiter, ftol),
+            ),
+        ),
+        placed=True,
+        many=True,
+        formula="the point with the least mean distance from all models, one distance for a whole tensor",
+        reference="Pillutla, Kakade and Harchaoui 2019, arXiv:1912.13445 (smoothed Weiszfeld); sd-mecha "
+        "geometric_median",
+        into=weighted_into,
+    ),
+)

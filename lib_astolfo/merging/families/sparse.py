@@ -1,0 +1,278 @@
+"""TIES, DARE and DELLA: deltas thinned at random, cut to the largest and to an elected sign, then put together.
+
+TIES (Yadav et al. 2023, arXiv:2306.01708): each model keeps its largest ``k``·n values; the sign of an element is
+that of the sum of all deltas; those of that sign are averaged.  DARE (Yu et al. 2023, arXiv:2311.03099) drops elements
+at random and rescales the rest; DELLA (Deep et al. 2024, arXiv:2406.11617) drops small ones more often than large ones.
+
+The names and options are sd-mecha's. Two of them mean here what their names and papers say, as in sd-mecha before
+commit d61c178 (2025-02-03), which turned both around:
+
+* ``vote_sgn``: true, each delta votes with its sign alone; false, with its value (the paper).
+  sd-mecha 1.1: the other way round.
+* ``apply_stock``: true, the sum is scaled by Model Stock's factor t; false, it is not.
+  sd-mecha 1.1: the other way round.
+
+Further differences: a value that is not finite is handed on and so reported, not set to 0; the masks depend on seed,
+tensor name, model and position alone (``chance``), not on the order of the work; a tensor without elements is returned.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib_astolfo.errors import BadInput
+from lib_astolfo.merging import ranks, weiszfeld
+from lib_astolfo.merging.chance import limit
+from lib_astolfo.merging.families.robust import stock_factor
+from lib_astolfo.merging.families.thinning import Dropped, Source, Thinning, Whole, add_up, flat, last_dimension, tiles
+from lib_astolfo.merging.method import Measure, Method, Option, Place
+
+#: What each of MEASURES puts into ``place.measured``.
+RANKS, BINS, VALUES, WEIGHTS = range(4)
+
+SIGN_OPTIONS: dict[str, Option] = {"k": 1.0, "vote_sgn": False}
+MEDIAN_OPTIONS: dict[str, Option] = {"apply_median": False, "eps": 1e-6, "maxiter": 100, "ftol": 1e-20}
+STOCK_OPTIONS: dict[str, Option] = {"apply_stock": False, "cos_eps": 1e-6}
+DROP_OPTIONS: dict[str, Option] = {"probability": 0.9, "della_eps": 0.0, "rescale": True, "seed": 0}
+
+
+def ties_into(out: Tensor, *deltas: Tensor, place: Place, **options: Any) -> None:
+    """Merge a part: the arithmetic of all three methods.
+
+    Args:
+        out: float32, contiguous, of the deltas' shape.
+        deltas: float32 parts.
+        place: with the four figures of ``MEASURES``.
+        options: of the method; those that it lacks are off.
+    """
+    _check(options)
+    if not out.numel():
+        return
+    if math.isclose(float(options.get("probability", 0.0)), 1.0):
+        out.zero_()
+        return
+    thinning = thinning_of(deltas, place, options)
+    finish = _finisher(deltas, place, options)
+    parts = flat(deltas)
+    total = out.view(-1)
+    row = last_dimension(deltas[0], place) if options.get("apply_stock", False) else 0
+    rows = sign = torch.empty(0)
+    for first, last in tiles(parts, place.start, row):
+        if not rows.numel() or rows.shape[1] < last - first:
+            rows = parts[0].new_empty(len(parts), last - first)
+            sign = parts[0].new_empty(last - first)
+        tile = [part[first:last] for part in parts]
+        own, its_sign, into = rows[:, : last - first], sign[: last - first], total[first:last]
+        thinning.elected(tile, place.start + first, own, its_sign)
+        finish(into, own)
+        into.mul_(its_sign)
+        if options.get("probability") and options["rescale"]:
+            into.div_(1 - options["probability"])
+
+
+def thinning_of(deltas: Sequence[Tensor], place: Place, options: Mapping[str, Any]) -> Thinning:
+    """What happens to each model's elements before the sum, from the figures measured so far."""
+    lambdas: tuple[float, ...] = ()
+    if len(place.measured) > VALUES and place.measured[VALUES].numel():
+        lambdas = tuple(ranks.just_below(value) for value in place.measured[VALUES].tolist())
+    return Thinning(_source(deltas, place, options), lambdas, bool(options.get("vote_sgn", False)))
+
+
+def _source(deltas: Sequence[Tensor], place: Place, options: Mapping[str, Any]) -> Source:
+    if not _thinned(options):
+        return Whole()
+    table = place.measured[RANKS] if _della(options) else None
+    keep = limit(1 - float(options["probability"]))
+    return Dropped(options["seed"], place.key, len(deltas), keep, None if table is None else table.to(deltas[0].device))
+
+
+def _finisher(deltas: Sequence[Tensor], place: Place, options: Mapping[str, Any]) -> Callable[[Tensor, Tensor], None]:
+    """What puts the filtered rows of a tile together; overwrites them."""
+    if options.get("apply_median", False):
+        return functools.partial(_median, weights=place.measured[WEIGHTS].tolist())
+    if options.get("apply_stock", False) and len(deltas) > 1:
+        return functools.partial(_stock_mean, length=last_dimension(deltas[0], place), cos_eps=options["cos_eps"])
+    return _mean
+
+
+def _mean(out: Tensor, rows: Tensor) -> None:
+    """Sum over the number of those that are not 0."""
+    add_up(rows, out)
+    count = rows[0].gt_(0)
+    for row in rows[1:]:
+        count.add_(row.gt_(0))
+    out.div_(count.clamp_(min=1))
+
+
+def _stock_mean(out: Tensor, rows: Tensor, length: int, cos_eps: float) -> None:
+    """The mean scaled by Model Stock's factor of each row of the last dimension."""
+    factor = stock_factor([row.view(-1, length) for row in rows], cos_eps)
+    _mean(out, rows)
+    out.view(-1, length).mul_(factor)
+
+
+def _median(out: Tensor, rows: Tensor, weights: list[float]) -> None:
+    """Sum with the weights of the geometric median."""
+    torch.mul(rows[0], weights[0], out=out)
+    for row, weight in zip(rows[1:], weights[1:], strict=True):
+        out.add_(row.mul_(weight))
+
+
+def count_ranks(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
+    """Magnitudes of each delta by the upper bits, float64 [models, UPPER]."""
+    _check(options)
+    return _counted(deltas, place, Whole())
+
+
+def count_bins(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
+    """The same of the deltas after dropping."""
+    _check(options)
+    return _counted(deltas, place, _source(deltas, place, options))
+
+
+def _counted(deltas: Sequence[Tensor], place: Place, source: Source) -> Tensor:
+    parts = flat(deltas)
+    totals = torch.zeros(len(parts), ranks.UPPER, dtype=torch.float64, device=parts[0].device)
+    bits = torch.empty(parts[0].shape, dtype=torch.int32, device=parts[0].device)
+    for model, part in enumerate(parts):
+        for first, last, taken in _taken(source, model, part, place.start):
+            ranks.upper_bits(taken, bits[first:last])
+        totals[model] += torch.bincount(bits, minlength=ranks.UPPER)
+    return totals
+
+
+def count_values(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
+    """Magnitudes in the bin of the k-th by the lower bits, float64 [models, LOWER]."""
+    parts = flat(deltas)
+    source = _source(deltas, place, options)
+    totals = torch.zeros(len(parts), ranks.LOWER, dtype=torch.float64, device=parts[0].device)
+    for model, (part, bin_) in enumerate(zip(parts, place.measured[BINS][:, 0].tolist(), strict=True)):
+        found = [ranks.lower_bits(taken, int(bin_)) for _, _, taken in _taken(source, model, part, place.start)]
+        if found:
+            totals[model] += torch.bincount(torch.cat(found), minlength=ranks.LOWER)
+    return totals
+
+
+def _taken(source: Source, model: int, part: Tensor, start: int) -> Iterator[tuple[int, int, Tensor]]:
+    """A model's thinned delta, tile by tile: first and last element in the part, and the values."""
+    row = torch.empty(0)
+    for first, last in tiles([part], start):
+        row = part.new_empty(last - first) if row.numel() < last - first else row
+        yield first, last, source.take(model, part[first:last], start + first, row[: last - first])
+
+
+def gram_of_filtered(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
+    """Products of the filtered deltas with each other, float64 [models, models]."""
+    _check(options)
+    thinning = thinning_of(deltas, place, options)
+    parts = flat(deltas)
+    gram = torch.zeros(len(parts), len(parts), dtype=torch.float64, device=parts[0].device)
+    rows = sign = wide = torch.empty(0)
+    for first, last in tiles(parts, place.start):
+        if not rows.numel() or rows.shape[1] < last - first:
+            rows = parts[0].new_empty(len(parts), last - first)
+            sign = parts[0].new_empty(last - first)
+            wide = torch.empty(rows.shape, dtype=torch.float64, device=rows.device)
+        own = rows[:, : last - first]
+        thinning.elected([part[first:last] for part in parts], place.start + first, own, sign[: last - first])
+        weiszfeld.add_gram(gram, own, wide[:, : last - first])
+    return gram
+
+
+def _thinned(options: Mapping[str, Any]) -> bool:
+    return _della(options) or float(options.get("probability", 0.0)) > 0
+
+
+def _della(options: Mapping[str, Any]) -> bool:
+    return not math.isclose(float(options.get("della_eps", 0.0)), 0.0)
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    for name in ("k", "probability"):
+        if not 0 <= float(options.get(name, 0.0)) <= 1:
+            raise BadInput(name, options[name], "0 to 1")
+
+
+MEASURES = (
+    Measure(
+        count_ranks,
+        finish=lambda total, *, place, probability, della_eps, **_: ranks.limits(
+            ranks.keep_probability(total, probability, della_eps)
+        ),
+        needed=_della,
+    ),
+    Measure(
+        count_bins,
+        finish=lambda total, *, place, k, **_: ranks.kth_bin(total, k),
+        needed=lambda options: float(options["k"]) < 1,
+    ),
+    Measure(
+        count_values,
+        finish=lambda total, *, place, **_: ranks.kth_value(place.measured[BINS], total),
+        needed=lambda options: float(options["k"]) < 1,
+    ),
+    Measure(
+        gram_of_filtered,
+        finish=lambda total, *, place, eps, maxiter, ftol, **_: weiszfeld.median_weights(total, eps, maxiter, ftol),
+        needed=lambda options: bool(options.get("apply_median", False)),
+    ),
+)
+
+
+def ties(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
+    """``ties_into`` a new tensor of the deltas' shape and dtype; computed in float32."""
+    out = torch.empty(deltas[0].shape, dtype=torch.float32, device=deltas[0].device)
+    ties_into(out, *(delta.to(torch.float32) for delta in deltas), place=place, **options)
+    return out.to(deltas[0].dtype)
+
+
+def _entry(name: str, unit: str, options: Mapping[str, Option], formula: str, reference: str) -> Method:
+    return Method(
+        name=name,
+        function=ties,
+        inputs=("a",),
+        options=options,
+        space="delta",
+        unit=unit,
+        measures=MEASURES,
+        placed=True,
+        many=True,
+        formula=formula,
+        reference=reference,
+        into=ties_into,
+    )
+
+
+METHODS: tuple[Method, ...] = (
+    _entry(
+        "ties_sum",
+        "element",
+        SIGN_OPTIONS,
+        "mean of those of the k·n largest deltas of each model that have the elected sign: the sign of the sum of "
+        "deltas (vote_sgn: of the sum of their signs)",
+        "Yadav et al. 2023, arXiv:2306.01708, algorithm 1; sd-mecha ties_sum (its vote_sgn since 1.0 is inverted)",
+    ),
+    _entry(
+        "ties_sum_extended",
+        "row",
+        {**SIGN_OPTIONS, "k": 0.2, **STOCK_OPTIONS, **MEDIAN_OPTIONS},
+        "ties_sum, times Model Stock's t if apply_stock; the geometric median of the filtered deltas if apply_median",
+        "arXiv:2306.01708; Jang et al. 2024, arXiv:2403.19522; sd-mecha ties_sum_extended (its vote_sgn and "
+        "apply_stock since 1.0 are inverted)",
+    ),
+    _entry(
+        "ties_sum_with_dropout",
+        "row",
+        {**DROP_OPTIONS, **SIGN_OPTIONS, "k": 0.2, **STOCK_OPTIONS, **MEDIAN_OPTIONS},
+        "ties_sum_extended of deltas whose elements are dropped with the chance probability (DELLA: less often the "
+        "larger, by della_eps over all ranks), divided by 1 - probability if rescale",
+        "Yu et al. 2023, arXiv:2311.03099 (DARE); Deep et al. 2024, arXiv:2406.11617 (DELLA); sd-mecha "
+        "ties_sum_with_dropout (its vote_sgn and apply_stock since 1.0 are inverted)",
+    ),
+)
