@@ -11,7 +11,7 @@ for name in [name for name in sys.modules if name.partition(".")[0] == "lib_asto
     del sys.modules[name]
 
 from lib_astolfo.extension.extension import Extension  # noqa: E402
-from lib_astolfo.hosts.webui import xyz  # noqa: E402
+from lib_astolfo.hosts.webui import callbacks, xyz  # noqa: E402
 from lib_astolfo.ui import panel  # noqa: E402
 
 EXTENSION = Extension(lambda: Astolfo())
@@ -45,11 +45,17 @@ class Astolfo(scripts.Script):
         EXTENSION.hook.before_sampling(p)
 
 
-script_callbacks.on_cfg_denoiser(EXTENSION.hook.cfg_denoiser)
-script_callbacks.on_app_started(EXTENSION.served.on_app_started)
-script_callbacks.on_ui_tabs(EXTENSION.served.on_ui_tabs)
-script_callbacks.on_model_loaded(EXTENSION.on_model_loaded)
-script_callbacks.on_script_unloaded(EXTENSION.close)
+callbacks.register(
+    script_callbacks,
+    __file__,
+    {
+        "cfg_denoiser": EXTENSION.hook.cfg_denoiser,
+        "app_started": EXTENSION.served.on_app_started,
+        "ui_tabs": EXTENSION.served.on_ui_tabs,
+        "model_loaded": EXTENSION.on_model_loaded,
+        "script_unloaded": EXTENSION.close,
+    },
+)
 plot = xyz.find_plot(scripts.scripts_data)
 if plot is not None:
     xyz.register(plot, EXTENSION.merge_axes)

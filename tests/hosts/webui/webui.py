@@ -49,6 +49,7 @@ ENVIRON = {
     "SD_WEBUI_RESTARTING": "1",  # no browser window
     "COMMANDLINE_ARGS": "",
 }
+UNWANTED = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 #: Live previews download a decoder; pictures that nobody looks at need no files.
 OPTIONS = {
     "sd_model_checkpoint": "sd1.safetensors",
@@ -139,7 +140,8 @@ class WebUI:
         command = [str(self.program.python), "launch.py", *COMMON, *FLAGS[self.program.kind], *self.start.flags]
         command += ["--port", str(self.port), "--data-dir", str(self.data), "--ckpt-dir", str(self.models)]
         command += ["--lora-dir", str(self.extra / "lora")]
-        environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        environ = {name: value for name, value in os.environ.items() if name not in UNWANTED}
+        environ["PYTHONPYCACHEPREFIX"] = str(self.data / "bytecode")  # kept between starts, none in the installation
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
