@@ -9,7 +9,21 @@ and adds the base.
 from __future__ import annotations
 
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging.families import angles, frequencies, powers, single, slices, smoothing, sums, supermerger
+from lib_astolfo.merging.families import (
+    angles,
+    dropouts,
+    frequencies,
+    powers,
+    robust,
+    rotation,
+    single,
+    slices,
+    smoothing,
+    sparse,
+    spectral,
+    sums,
+    supermerger,
+)
 from lib_astolfo.merging.lora import method as lora
 from lib_astolfo.merging.method import Method
 
@@ -22,6 +36,11 @@ _FAMILIES = (
     smoothing,
     supermerger,
     single,
+    sparse,
+    dropouts,
+    robust,
+    spectral,
+    rotation,
     lora,
 )
 
