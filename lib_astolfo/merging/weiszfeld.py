@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 
-def add_gram(total: Tensor, points: Tensor, scratch: Tensor, origin: Tensor | None = None) -> None:
+def add_gram(total: Tensor, points: Tensor | Sequence[Tensor], scratch: Tensor, origin: Tensor | None = None) -> None:
     """Add the points' products ⟨x_i - o, x_j - o⟩ to ``total``.
 
     Args:

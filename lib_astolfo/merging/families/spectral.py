@@ -1,4 +1,4 @@
-"""Deltas changed in their singular values. A convolution is a matrix [out, in·height·width]; vectors stay as they are."""
+"""Deltas changed in their singular values. Convolutions are [out, in·height·width]; vectors stay as they are."""
 
 from __future__ import annotations
 
