@@ -147,8 +147,8 @@ class LiveMerges:
     def on_model_loaded(self, sd_model: Any) -> None:
         """The WebUI has read a checkpoint or a VAE.
 
-        The same checkpoint into the same model: the recipe is written again. Another one within a picture (a refiner's):
-        it waits. Another one that somebody chose: it has ended.
+        The same checkpoint into the same model: the recipe is written again. Another one within a picture, as a
+        refiner: it waits. Another one that somebody chose: it has ended.
         """
         made = self._served.made
         if made is None or not self._used:
@@ -171,7 +171,7 @@ class LiveMerges:
             LOG.error("Astolfo could not write the weights of a live merge after a load: %s", error)
 
     def _lost(self, made: Workspace, model: LoadedModel, sd_model: Any) -> Place | None:
-        """The recipe that went with the weights it was written into; with ``sd_model`` only one that was in this object.
+        """The recipe that went with the weights it was written into; with ``sd_model`` one that was in this object.
 
         A model that is kept beside another may be chosen, and thrown away, without a word to us.
         """
