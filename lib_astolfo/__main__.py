@@ -64,8 +64,10 @@ def parse(given: Sequence[str]) -> Arguments:
 
 def _sorted(found: Arguments) -> Arguments:
     """Plain words: names for a command that takes them, and a YAML file."""
-    takes = COMMANDS[found.command].words if found.command in COMMANDS else ""
-    names = [text for text in found.words if takes and not text.lower().endswith((".yaml", ".yml"))]
+    command = COMMANDS.get(found.command)
+    takes = command.words if command is not None else ""
+    endings = () if command is not None and command.any_words else (".yaml", ".yml")
+    names = [text for text in found.words if takes and not text.lower().endswith(endings)]
     files = [text for text in found.words if text not in names]
     if len(files) > 1:
         raise BadInput(files[1], "a second file", "one YAML file, and key=value for the rest")

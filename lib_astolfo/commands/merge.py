@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lib_astolfo.errors import BadInput
 
-from . import live
+from . import live, sources
 from .outputs import checkpoint_target
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class MergeSettings:
     overwrite: bool = False  # an existing file may be replaced
     sidecar: bool = False  # write the yaml beside it
     threads: int = 2  # 1 to 64; the bytes do not depend on it
+    source: str = ""  # also from=: a merged file, or any program's recipe as file or text, instead of the recipe's keys
+    pin: bool = True  # write the sha256 of every model into the header: the recipe there makes the same file again
+
+    ALIASES: ClassVar[dict[str, str]] = {"from": "source"}
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= MAX_THREADS:
@@ -54,8 +58,10 @@ def recipe_values(settings: MergeSettings) -> dict[str, Any]:
 
 
 def recipe_of(settings: MergeSettings) -> Recipe:
-    """Errors: BadInput naming the key."""
-    return live.recipe_of(recipe_values(settings))
+    """The recipe in the settings, by its keys or as our YAML under ``source``. Errors: BadInput naming the key."""
+    from lib_astolfo.merging.recipe import Recipe
+
+    return Recipe.from_yaml(settings.source) if settings.source else live.recipe_of(recipe_values(settings))
 
 
 def output_name(recipe: Recipe, given: str) -> str:
@@ -72,10 +78,26 @@ def output_name(recipe: Recipe, given: str) -> str:
     return "-".join(parts)
 
 
+def with_source(settings: MergeSettings, workspace: Workspace) -> MergeSettings:
+    """``source`` read, as our YAML: what is queued does not depend on what becomes of the file. Errors: BadInput."""
+    if not settings.source:
+        return settings
+    for name in live.RECIPE_KEYS:
+        if getattr(settings, name) != getattr(MergeSettings(), name):
+            raise BadInput(name, "beside source", "it in the recipe that source names, or the recipe's keys alone")
+    reading = sources.read(settings.source, workspace)
+    output = settings.output or reading.recipe.output or ""
+    return replace(settings, source=replace(reading.recipe, output=None).to_yaml(), output=output)
+
+
 def check(settings: MergeSettings, workspace: Workspace) -> MergeSettings:
     """Refuse what cannot become a merge; fill in the output's name. Errors: BadInput."""
+    settings = with_source(settings, workspace)
     recipe = recipe_of(settings)
-    live.resolve_all(recipe, workspace)
+    if settings.source:
+        sources.paths(recipe, workspace)
+    else:
+        live.resolve_all(recipe, workspace)
     output = output_name(recipe, settings.output)
     target = checkpoint_target(workspace, output, overwrite=settings.overwrite)
     if settings.sidecar and not settings.overwrite:
@@ -96,14 +118,17 @@ def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: 
     settings = check(settings, workspace)
     recipe = recipe_of(settings)
     target = checkpoint_target(workspace, settings.output, overwrite=settings.overwrite)
+    found = sources.paths(recipe, workspace) if settings.source else {}
     report = merge(
         recipe,
-        workspace.resolve,
+        sources.resolver(found, workspace),
         target,
         threads=settings.threads,
         progress=task.progress,
         metadata=build(uncond=uncond) if uncond is not None else None,
         overwrite=settings.overwrite,
+        hashes=settings.pin,
+        digest=workspace.digests,
         say=workspace.said,
     )
     result = {"output": str(target), "name": _name(target, workspace), "recipe": recipe.to_dict()}

@@ -17,7 +17,8 @@ class Command:
     queued and may return completed settings; ``show(result) -> str`` is the result for a terminal. Its top level
     imports neither torch nor numpy.
     ``background`` commands are also the kinds of jobs and have a POST route.
-    ``words``: the setting, a list, that plain words of the command line fill.
+    ``words``: the setting, a list, that plain words of the command line fill; with ``any_words`` those that end in
+    .yaml too, which else are a file of settings.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Command:
     settings_name: str
     background: bool = False
     words: str = ""
+    any_words: bool = False
 
     @property
     def settings(self) -> type:
@@ -57,8 +59,14 @@ _ALL = (
         True,
         "models",
     ),
-    Command("probe", "What models predict; zero against null", _HERE + "probe", "ProbeSettings", background=True),
-    Command("sidecar", "Write the yaml that tells a WebUI the prediction", _HERE + "sidecar", "SidecarSettings"),
+    Command(
+        "recipe",
+        "Read recipes of other programs, write them as others do",
+        _HERE + "recipe",
+        "RecipeSettings",
+        words="files",
+        any_words=True,
+    ),
     Command("bench", "Measure against the limits of the machine", _HERE + "bench", "BenchSettings"),
 )
 

@@ -82,6 +82,8 @@ def from_dict(settings_type: type[S], values: Mapping[str, Any], where: str = ""
     start = f"{where}: " if where else ""
     if not isinstance(values, Mapping):
         raise BadInput(where or "settings", type(values).__name__, "a mapping of keys to values")
+    aliases: Mapping[Any, str] = getattr(settings_type, "ALIASES", {})  # for names that Python keeps for itself
+    values = {aliases.get(name, name): value for name, value in values.items()}
     fitted = _fit(settings_type, values, "", start)
     try:
         base = OmegaConf.structured(settings_type)

@@ -11,6 +11,8 @@ from lib_astolfo.merging.plan import Plan, first_file
 from lib_astolfo.merging.recipes import MECHA, a1111, a1111_write
 from lib_astolfo.merging.workers import Progress
 
+WHOLE = 64  # digits of a sha256
+
 #: Entries of A that are not true of the result.
 STALE = (
     "modelspec.hash_sha256",
@@ -37,14 +39,17 @@ def entries(
 ) -> dict[str, str]:
     """Header entries of the result; the same for every run.
 
-    ``hashes`` puts the sha256 of every input into the recipe, which then refuses other files of these names, and adds
-    the entries by which A1111 and others know a merge. ``digest`` gives a file's sha256.
+    ``hashes`` puts the sha256 of every input into the recipe, which then refuses other files of these names. A recipe
+    with the hashes of all its checkpoints also gives the entries by which A1111 and others know a merge.
+    ``digest`` gives a file's sha256.
     """
     recipe = plan.recipe
-    others: dict[str, str] = {}
+    known = recipe.all_hashes()
     if hashes:
-        recipe = replace(recipe, hashes={name: digest(file, progress) for name, file in plan.files.items()})
-        others = a1111_write.entries(recipe, plan.files, recipe.hashes, plan.layout)
+        known = {name: digest(file, progress) for name, file in plan.files.items()}
+        recipe = replace(recipe, hashes=known)
+    whole = all(len(known.get(name, "")) == WHOLE for name in recipe.files())
+    others = a1111_write.entries(recipe, plan.files, known, plan.layout) if whole else {}
     carried = {key: text for key, text in plan.files[first_file(recipe)].metadata.items() if key not in STALE}
     built = metadata.build(plan.layout, sampling=plan.sampling, uncond=plan.uncond, recipe=recipe.to_yaml())
     return {**carried, **built, **others}

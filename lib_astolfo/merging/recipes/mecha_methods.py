@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lib_astolfo.errors import BadInput
+
 from .mecha_text import NEW, OLD
 from .reading import Notes
 
@@ -96,6 +98,15 @@ def ties_options(given: dict[str, Any], method: str, dialect: str, notes: Notes)
     return options
 
 
+def _isotropic(given: dict[str, Any]) -> dict[str, Any]:
+    """Iso-C and Iso-Z of the fork; ours has the arithmetic mean, and acts on convolutions as on all else."""
+    if given.get("apply_exp"):
+        raise BadInput("apply_exp", "true", "false: isotropic here takes the arithmetic mean of the singular values")
+    if not given.get("apply_high_dim"):
+        raise BadInput("apply_high_dim", "false", "true: isotropic here acts on convolutions too")
+    return {"z": given.get("z_cof", 0.0)}
+
+
 def _vote(value: Any, dialect: str, notes: Notes) -> bool:
     if dialect == NEW:
         if value:
@@ -120,8 +131,7 @@ def scalar_options(method: str, given: dict[str, Any], dialect: str, notes: Note
     else:
         options = {name: value for name, value in given.items() if value is not None}
     if method == "isotropic":
-        names = {"z_cof": "z", "apply_exp": "geometric", "apply_high_dim": "high_dim"}
-        options = {names[name]: value for name, value in options.items()}
+        options = _isotropic(options)
     if method in ("ties_sum_with_dropout", "dropout"):
         notes.add("the random masks are ours: they depend on seed and key alone, sd-mecha's on the order of its work")
     if dialect == OLD and method == "top_k_tensor_sum":
