@@ -14,7 +14,13 @@ SUFFIX = ".safetensors"
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
 
-def checkpoint_target(workspace: Workspace, name: str, *, overwrite: bool = False) -> Path:
+def lora_target(workspace: Workspace, name: str, *, overwrite: bool = False) -> Path:
+    """The same for a LoRA file: in the folder of LoRAs where the host has one, else in the first models folder."""
+    folders = workspace.host.folders
+    return checkpoint_target(workspace, name, overwrite=overwrite, folder=(*folders.loras, *folders.models)[0])
+
+
+def checkpoint_target(workspace: Workspace, name: str, *, overwrite: bool = False, folder: Path | None = None) -> Path:
     """The file to write for an output name: in the first models folder, so that every host lists it.
 
     Sub-folders that exist may be named; the ending may be left out. Errors: BadInput for a name that leads out of the
@@ -32,7 +38,7 @@ def checkpoint_target(workspace: Workspace, name: str, *, overwrite: bool = Fals
         raise BadInput("output", repr(name), f"a name that ends with {SUFFIX}: pickles are not written")
     if not name.lower().endswith(SUFFIX):
         name += SUFFIX
-    folder = workspace.host.folders.models[0]
+    folder = folder or workspace.host.folders.models[0]
     given = Path(name).expanduser()
     if workspace.free_paths and (given.is_absolute() or name.startswith("." + "/")):
         path = given.absolute()

@@ -154,7 +154,10 @@ def _sorted(
                 part, block = places.component(name), places.block(name, xl)
                 styles.setdefault(places.style(name) or "", use.file)
             strength = use.strength(part, block)
-            terms.setdefault(name, []).append(Term(file, found, module, strength, use.rs_lora))
+            if strength:
+                terms.setdefault(name, []).append(Term(file, found, module, strength, use.rs_lora))
+    if not terms:
+        raise BadInput("loras", "nothing to write", "weights above 0, and modules that the checkpoint has")
     if len(set(styles) - {""}) > 1:
         raise BadInput("loras", f"names of two kinds ({', '.join(styles.values())})", "a checkpoint to sort them by")
     return terms, wanted, unused
