@@ -50,6 +50,8 @@ _ALL = (
     Command("demo", "The whole loop on the digits models", _HERE + "demo", "DemoSettings", background=True),
     Command("merge", "Merge checkpoints by a recipe into a file", _HERE + "merge", "MergeSettings", background=True),
     Command("bake", "Write the winner as a file that says what it is", _HERE + "bake", "BakeSettings", background=True),
+    Command("extract", "What a model has learnt, as a LoRA", _HERE + "extract", "ExtractSettings", background=True),
+    Command("lora", "LoRA files: info, merge, resize", _HERE + "lora", "LoraSettings", True, "loras"),
     Command("grid", "Draw and score over ratio, CFG, uncond, …", _HERE + "grid", "GridSettings", background=True),
     Command(
         "doctor",
