@@ -8,11 +8,12 @@ the threads, and are combined in their order; so are the tensors of a model.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from lib_astolfo.merging.formula import Apply, Formula, Part, Rounded, measure, nodes
+from lib_astolfo.merging.formula import Apply, Formula, Part, Rounded, measure, nodes, result
 from lib_astolfo.merging.kernels import Scratch
 from lib_astolfo.merging.plan import Task
 
@@ -31,12 +32,12 @@ def passes(formula: Formula) -> list[list[tuple[Apply, int]]]:
             return 0
         if isinstance(one, Rounded):
             return visit(one.value)
-        begin = max((visit(inner) for inner in one.inputs), default=0)
-        count = len(one.entry.measures)
-        levels.extend([] for _ in range(begin + count - len(levels)))
-        for index in range(count):
-            levels[begin + index].append((one, index))
-        return begin + count
+        level = max((visit(inner) for inner in one.inputs), default=0)
+        for index in _wanted(one):
+            levels.extend([] for _ in range(level + 1 - len(levels)))
+            levels[level].append((one, index))
+            level += 1
+        return level
 
     visit(formula)
     return levels
@@ -44,8 +45,13 @@ def passes(formula: Formula) -> list[list[tuple[Apply, int]]]:
 
 def of_model(formula: Formula) -> set[tuple[str, int]]:
     """Names of the measures over the whole model."""
-    found = nodes(formula)
-    return {(n.node, i) for n in found for i, one in enumerate(n.entry.measures) if one.over == "model"}
+    return {(n.node, i) for n in nodes(formula) for i in _wanted(n) if n.entry.measures[i].over == "model"}
+
+
+def _wanted(node: Apply) -> list[int]:
+    """Numbers of the measures that a method needs under its options."""
+    options = dict(node.options)
+    return [index for index, one in enumerate(node.entry.measures) if not one.skipped(options)]
 
 
 def gather(
@@ -64,7 +70,7 @@ def gather(
         figures by ``id`` of the node, and this tensor's share of those of the whole model that are not known yet.
         What depends on the latter is left out.
     """
-    figures: dict[int, tuple[Tensor, ...]] = {}
+    figures = {id(node): _unneeded(node, ()) for node in nodes(formula) if node.entry.measures}
     shares: dict[tuple[str, int], Tensor] = {}
     waiting: set[int] = set()
     for step in passes(formula):
@@ -75,24 +81,33 @@ def gather(
             if any(id(inner) in waiting for inner in nodes(node)):
                 waiting.add(id(node))
             elif over_model and name in known:
-                figures[id(node)] = (*figures.get(id(node), ()), known[name])
+                total = result(node, index, known[name], replace(part, figures=figures))
+                figures[id(node)] = _unneeded(node, (*figures[id(node)], total))
             else:
                 ready.append((node, index))
                 waiting |= {id(node)} if over_model else set()
-        seen = Part(part.key, part.start, part.shape, figures, part.guard)
+        seen = replace(part, figures=figures)
         for (node, index), total in zip(ready, _pass(ready, load, scratch, seen), strict=True):
             if id(node) in waiting:
                 shares[node.node, index] = total
             else:
-                figures[id(node)] = (*figures.get(id(node), ()), total)
+                figures[id(node)] = _unneeded(node, (*figures[id(node)], result(node, index, total, seen)))
     return figures, shares
+
+
+def _unneeded(node: Apply, found: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Figures with empty ones behind them for the next measures that are not needed."""
+    measures, options = node.entry.measures, dict(node.options)
+    while len(found) < len(measures) and measures[len(found)].skipped(options):
+        found = (*found, torch.empty(0, dtype=torch.float64))
+    return found
 
 
 def _pass(ready: Sequence[tuple[Apply, int]], load: Load, scratch: Scratch, part: Part) -> list[Tensor]:
     """Results of some measures over all parts."""
     totals: list[Tensor] = []
     for start, leaves in load() if ready else ():
-        here = Part(part.key, start, part.shape, part.figures, part.guard)
+        here = replace(part, start=start)
         values = []
         for node, index in ready:
             mark = scratch.mark()

@@ -27,8 +27,8 @@ PATCH = Method(
 _OWN = {"minus": MINUS, "plus": PLUS, "patch": PATCH, **scaling.METHODS}
 
 
-#: Methods every step of which is one correctly rounded operation: the same bits wherever a part begins. Others may round
-#: the last elements of a part, which do not fill a vector, otherwise than those before.
+#: Methods every step of which is one correctly rounded operation: the same bits wherever a part begins. Others may
+#: round the last elements of a part, which do not fill a vector, otherwise than those before.
 _EXACT = ("weighted_sum", "add_difference", "minus", "plus", "scale")
 
 
@@ -231,11 +231,18 @@ def measure(node: Apply, index: int, leaves: list[Tensor], scratch: kernels.Scra
     return one.part(*inputs, **_arguments(node, part))
 
 
+def result(node: Apply, index: int, total: Tensor, part: Part) -> Tensor:
+    """What the method gets of a figure that was gathered from all parts."""
+    place = Place(part.key, 0, part.shape, part.figures.get(id(node), ()))
+    return node.entry.measures[index].result(total, place, dict(node.options))
+
+
 def shaped(values: Tensor, unit: str, shape: tuple[int, ...]) -> Tensor:
-    """Flat values as a method of that unit wants them: flat, as rows of a tensor of ``shape``, or as the tensor."""
+    """Flat values as a method of that unit wants them: flat, as rows of a tensor of ``shape`` (if it has two dimensions
+    or more), or as the tensor."""
     if unit == "element":
         return values.view(-1)
-    return values.view((-1, *shape[1:]) if unit == "row" and shape else shape)
+    return values.view((-1, *shape[1:]) if unit == "row" and len(shape) > 1 else shape)
 
 
 def _arguments(node: Apply, part: Part) -> dict[str, Any]:

@@ -34,13 +34,23 @@ def _counts(*tensors: Tensor, place: Place, **options: Any) -> Tensor:
     return torch.stack([torch.bincount(one, minlength=BINS).double() for one in bins])
 
 
+def _level(counts: Tensor, *, place: Place, k: float) -> Tensor:
+    """The bin under which a share of the values lies."""
+    assert len(place.measured) == 2
+    share = counts.cumsum(1) / counts.sum(1, keepdim=True)
+    return (share < 1 - k).sum(1)
+
+
+def _nothing(*tensors: Tensor, place: Place, **options: Any) -> Tensor:
+    raise AssertionError("not needed")
+
+
 def _trim(*tensors: Tensor, place: Place, k: float) -> Tensor:
     """Mean of the tensors, each without its small values: two measures, the second of which uses the first."""
-    tops, counts = place.measured
+    tops, nothing, levels, also_nothing = place.measured
+    assert nothing.numel() == also_nothing.numel() == 0
     kept = []
-    for tensor, top, count in zip(tensors, tops, counts, strict=True):
-        share = count.cumsum(0) / count.sum()
-        level = int((share < 1 - k).sum())
+    for tensor, top, level in zip(tensors, tops, levels, strict=True):
         kept.append(torch.where((tensor.abs().double() / top * (BINS - 1)).long() >= level, tensor, 0))
     return torch.stack(kept).mean(dim=0)
 
@@ -89,7 +99,12 @@ METHODS = {
             _trim,
             ("a",),
             {"k": 0.3},
-            measures=(Measure(_largest, torch.maximum), Measure(_counts)),
+            measures=(
+                Measure(_largest, torch.maximum),
+                Measure(_nothing, needed=lambda options: options["k"] < 0),
+                Measure(_counts, finish=_level),
+                Measure(_nothing, needed=lambda options: options["k"] < 0),
+            ),
             placed=True,
             many=True,
             space="delta",

@@ -123,7 +123,7 @@ def test_passes_go_no_deeper_than_they_must(four: object, resolve: Resolve) -> N
     task = next(task for task in tasks_of(resolve, nested()) if task.name == BIG)
     levels = figures.passes(task.value.formula)
     names = [sorted(f"{node.method}{index}" for node, index in level) for level in levels]
-    assert names == [["trim0", "trim0"], ["trim1", "trim1"], ["spread0"], ["spread1"], ["project0"]]
+    assert names == [["trim0", "trim0"], ["trim2", "trim2"], ["spread0"], ["spread1"], ["project0"]]
     assert len(figures.of_model(task.value.formula)) == 1
     assert formula.unit(task.value.formula) == "element"
 
