@@ -41,6 +41,8 @@ class MergeSettings:
     overwrite: bool = False  # an existing file may be replaced
     sidecar: bool = False  # write the yaml beside it
     threads: int = 2  # 1 to 64; the bytes do not depend on it
+    device: str = "cpu"  # cpu, or cuda (cuda:0, …) to compute there
+    resume: bool = True  # go on where a crash cut off the same merge of the same files
     source: str = ""  # also from=: a merged file, or any program's recipe as file or text, instead of the recipe's keys
     pin: bool = True  # write the sha256 of every model into the header: the recipe there makes the same file again
 
@@ -92,6 +94,9 @@ def with_source(settings: MergeSettings, workspace: Workspace) -> MergeSettings:
 
 def check(settings: MergeSettings, workspace: Workspace) -> MergeSettings:
     """Refuse what cannot become a merge; fill in the output's name. Errors: BadInput."""
+    from lib_astolfo.merging.cuda import check_device
+
+    check_device(settings.device)
     settings = with_source(settings, workspace)
     recipe = recipe_of(settings)
     if settings.source:
@@ -127,6 +132,8 @@ def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: 
         progress=task.progress,
         metadata=build(uncond=uncond) if uncond is not None else None,
         overwrite=settings.overwrite,
+        device=settings.device,
+        resume=settings.resume,
         hashes=settings.pin,
         digest=workspace.digests,
         say=workspace.said,
