@@ -159,6 +159,8 @@ def _drawn(
     recipe: Recipe | None,
     wanted: tuple[PictureRequest, tuple[object, ...]],
 ) -> Picture:
+    from lib_astolfo.merging.line import to_line
+
     sampling = _base_sampling(workspace) if recipe is None else _sampling(workspace, request)
     key = (name, wanted, sampling, recipe.to_yaml() if recipe is not None else "")
     known = workspace.pictures.pop(key, None)
@@ -166,7 +168,7 @@ def _drawn(
         with workspace.live().temporarily(recipe) as report:
             if sampling is None and report is not None:
                 sampling = report.sampling
-            merge = recipe.describe() if recipe is not None else ""
+            merge = to_line(recipe) if recipe is not None else ""
             full = replace(wanted[0], sampling=sampling, merge=merge)
             known = workspace.host.generate([full])[0]
     workspace.pictures[key] = known

@@ -14,6 +14,7 @@ from typing import Any
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.errors import BadInput
 from lib_astolfo.hosts.base import PictureRequest
+from lib_astolfo.merging.line import to_line
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.search.axes import AXES, WEIGHTS, expand, parse_sampling, parse_uncond, plain, show
 from lib_astolfo.search.scores import Score, choose
@@ -141,7 +142,7 @@ _FIXED = (
 
 def describe(recipe: Recipe) -> str:
     """One line about the merge for infotexts; how it is sampled stands there already."""
-    return replace(recipe, options={k: v for k, v in recipe.options.items() if k != "prediction"}).describe()
+    return to_line(replace(recipe, options={k: v for k, v in recipe.options.items() if k != "prediction"}))
 
 
 def make_plan(

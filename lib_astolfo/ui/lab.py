@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import yaml
 
 from . import blocks, choices, compat, html, script
 from .form import Form
@@ -129,13 +127,11 @@ def draw(workspace: Workspace, values: Mapping[str, Any]) -> list[Any]:
 
 def recipe_line(request: Any) -> str:
     """The recipe of a request as one line of YAML."""
+    from lib_astolfo.merging.line import to_line
     from lib_astolfo.merging.recipe import Recipe
 
     models = {"a": request.a, "b": request.b}
-    recipe = Recipe(request.method, models, request.ratio, request.blocks, dtype=request.dtype)
-    return yaml.safe_dump(
-        recipe.to_dict(), default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
-    ).strip()
+    return to_line(Recipe(request.method, models, request.ratio, request.blocks, dtype=request.dtype))
 
 
 def _empty(first: bool) -> str:

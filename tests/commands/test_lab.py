@@ -42,7 +42,7 @@ def test_three_pictures_of_one_seed(workspace: Workspace) -> None:
     assert readings_of["base"].describe() == "eps"
     assert readings_of["merge"].describe() == readings_of["trained"].describe() == "v ZTSNR"
     assert "Astolfo merge" not in pictures["base"].infotext
-    assert "ratio=0.5" in pictures["merge"].infotext
+    assert "ratio: 0.5" in pictures["merge"].infotext
     assert live.state(workspace)["recipe"] is None
     workspace.host.load("trained")
     from dataclasses import replace
