@@ -39,7 +39,8 @@ def test_axes_reach_the_requests() -> None:
     request = plan.requests(plan.cells[0])[0]
     assert (request.cfg, request.cfg_rescale, request.steps, request.sampler, request.seed) == (3, 0.7, 12, "Heun", 5)
     assert request.sampling == Sampling("v", zero_terminal_snr=True)
-    assert request.merge == "{method: weighted_sum, models: {a: base.safetensors, b: trained.safetensors}, ratio: 0.4, dtype: fp16}"
+    models = "{a: base.safetensors, b: trained.safetensors}"
+    assert request.merge == f"{{method: weighted_sum, models: {models}, ratio: 0.4, dtype: fp16}}"
     prompts = plan_of({"prompt": ["red one", "red two"]}, ratio=0.5)
     assert [request.prompt for cell in prompts.cells for request in prompts.requests(cell)[:2]] == [
         *("red one", "red one"),
