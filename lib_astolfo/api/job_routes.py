@@ -32,6 +32,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "steps": 8,
     },
     "doctor": {"model": "digits-v.safetensors", "markers": ["v_pred", "ztsnr"], "output": "digits-v-marked"},
+    "differences": {"models": ["digits-eps.safetensors", "digits-v.safetensors"], "top": 20},
+    "arithmetic": {
+        "models": ["other.safetensors", "digits-v.safetensors", "digits-eps.safetensors"],
+        "factor": 0.55,
+        "mask": ["OUT02", "OUT08"],
+    },
     "probe": {"models": ["digits-eps.safetensors", "digits-v.safetensors"], "count": 32},
     "demo": {},
 }

@@ -10,6 +10,7 @@ from lib_astolfo.errors import BadInput
 
 from . import doctor_write, memory
 from .doctor_show import show
+from .names import resolve_as
 
 if TYPE_CHECKING:
     from lib_astolfo.checkpoints.reader import CheckpointFile
@@ -52,10 +53,10 @@ def check(settings: DoctorSettings, workspace: Workspace) -> DoctorSettings:
         raise BadInput("models", "beside model", "one of the two")
     names = [settings.model] if settings.model else list(settings.models)
     for name in names:
-        doctor_write.resolve(workspace, "models", name)
+        resolve_as(workspace, "models", name)
     for key in ("like", *doctor_write.GIVERS):
         if getattr(settings, key):
-            doctor_write.resolve(workspace, key, getattr(settings, key))
+            resolve_as(workspace, key, getattr(settings, key))
     doctor_write.check(replace(settings, model="", models=names), workspace)
     return replace(settings, model="", models=names)
 
@@ -69,7 +70,7 @@ def run(settings: DoctorSettings, workspace: Workspace, task: Task) -> dict[str,
     """
     settings = check(settings, workspace)
     if doctor_write.wanted(settings):
-        path = doctor_write.resolve(workspace, "models", settings.models[0])
+        path = resolve_as(workspace, "models", settings.models[0])
         before = _report(settings.models[0], path, settings, workspace, task)
         written = doctor_write.write(path, settings, workspace, task)
         written["before"] = before.get("findings", [])
@@ -80,7 +81,7 @@ def run(settings: DoctorSettings, workspace: Workspace, task: Task) -> dict[str,
     for place, name in enumerate(names):
         if not reads:
             task.progress(place, len(names), name)
-        reports.append(_report(name, doctor_write.resolve(workspace, "models", name), settings, workspace, task))
+        reports.append(_report(name, resolve_as(workspace, "models", name), settings, workspace, task))
         task.event(f"{name}: {reports[-1]['problem'] or reports[-1]['prediction']['words']}")
     return {"reports": reports, "written": None, "same": _same(reports, settings, workspace, task)}
 
@@ -135,7 +136,7 @@ def _same(
 
     known = {report["name"]: report["identity"] or {} for report in reports}
     if settings.like:
-        with CheckpointFile.open(doctor_write.resolve(workspace, "like", settings.like)) as file:
+        with CheckpointFile.open(resolve_as(workspace, "like", settings.like)) as file:
             known.setdefault(settings.like, _identity(file, task))
     groups: dict[tuple[str, str], list[str]] = {}
     for name, parts in known.items():

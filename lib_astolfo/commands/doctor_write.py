@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib_astolfo.errors import BadInput
 
 from . import memory
+from .names import resolve_as
 from .outputs import checkpoint_target
 
 if TYPE_CHECKING:
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
 GIVERS = ("vae", "text_encoder", "clip_l", "clip_g", "values_from")
 
 
-def resolve(workspace: Workspace, key: str, name: str) -> Path:
-    """The file of a name; BadInput names the key."""
-    try:
-        return workspace.resolve(name)
-    except BadInput as error:
-        raise BadInput(key, error.found, error.expected) from error
-
-
 def wanted(settings: DoctorSettings) -> bool:
     """Whether a file is to be written."""
     return read_markers(settings.markers) is not None or bool(read_fixes(settings))
@@ -49,7 +42,7 @@ def check(settings: DoctorSettings, workspace: Workspace) -> None:
         return
     if len(settings.models) != 1:
         raise BadInput("model", f"{len(settings.models)} checkpoints", "one that is to be written again")
-    path = resolve(workspace, "models", settings.models[0])
+    path = resolve_as(workspace, "models", settings.models[0])
     _target(settings, path, workspace)
     if read_fixes(settings):
         with ExitStack() as stack:
@@ -188,7 +181,7 @@ def _plan(stack: ExitStack, path: Path, settings: DoctorSettings, workspace: Wor
     from lib_astolfo.checkpoints.reader import CheckpointFile
 
     opened = {
-        key: stack.enter_context(CheckpointFile.open(resolve(workspace, key, getattr(settings, key))))
+        key: stack.enter_context(CheckpointFile.open(resolve_as(workspace, key, getattr(settings, key))))
         for key in GIVERS
         if getattr(settings, key)
     }

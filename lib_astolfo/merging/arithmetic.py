@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lib_astolfo.checkpoints.blocks import component_of
+from lib_astolfo.checkpoints.blocks import VAE_BLOCK, component_of
 from lib_astolfo.checkpoints.prediction import layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import BadInput
@@ -31,10 +31,12 @@ Mask = Mapping[str, float] | Sequence[str] | str | None
 class Carried:
     """One block.
 
-    ``difference`` ‖B - C‖, ``change`` ‖w·(B - C)‖, ``relative`` the change to ‖A‖, ``share`` of the whole change's
-    square, ``cosine`` of B - C and A - base, ``moved`` ‖A - base‖ (None without a base or if one is zero).
+    ``norm`` ‖A‖, ``difference`` ‖B - C‖, ``change`` ‖w·(B - C)‖, ``relative`` the change to ‖A‖, ``share`` of the
+    whole change's square, ``cosine`` of B - C and A - base, ``moved`` ‖A - base‖ (None without a base or if one is
+    zero).
     """
 
+    norm: float
     difference: float
     change: float
     relative: float | None
@@ -45,7 +47,7 @@ class Carried:
 
 @dataclass(frozen=True)
 class Report:
-    """``blocks`` in the layout's order, ``total`` over all; ``left_out``: key to why nothing is carried there."""
+    """``blocks`` in the layout's order; ``total`` over all, the VAE only if it is changed; ``left_out``: key to why."""
 
     blocks: Mapping[str, Carried]
     total: Carried
@@ -117,8 +119,10 @@ def report(
         if not gram.finite:
             left_out[name] = "values that are not finite"
             continue
-        for block in (ratios.block(name), ""):
-            sums[block].add(gram, ratios.of(name) or 0.0)
+        block, w = ratios.block(name), ratios.of(name) or 0.0
+        sums[block].add(gram, w)
+        if block != VAE_BLOCK or w:
+            sums[""].add(gram, w)
     whole = sums[""].change
     blocks = {block: one.carried(whole, base is not None) for block, one in sums.items() if block and one.elements}
     return Report(blocks, sums[""].carried(whole, base is not None), left_out)
@@ -142,6 +146,7 @@ class _Sum:
     def carried(self, whole: float, based: bool) -> Carried:
         p, change = self.gram.products.tolist(), math.sqrt(self.change)
         return Carried(
+            norm=math.sqrt(p[0][0]),
             difference=math.sqrt(p[1][1]),
             change=change,
             relative=ratio(change, math.sqrt(p[0][0])),

@@ -27,6 +27,7 @@ KINDS = (
     ("norm", "norms"),
     ("in_layers.0", "norms"),
     ("out_layers.0", "norms"),
+    ("diffusion_model.out.0", "norms"),
     ("proj_", "projections"),
 )
 CONVOLUTIONS = "convolutions"
