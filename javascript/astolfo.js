@@ -95,6 +95,14 @@
 
   let timer = 0, asking = false, hurry = false;
 
+  /** The recipe in the loaded weights: what pictures are drawn with, whatever the list of checkpoints shows. */
+  function showLive(state) {
+    const place = one(".astolfo-live");
+    if (!place) return;
+    place.hidden = !state.recipe;
+    place.textContent = state.recipe ? `Live merge in ${state.model}: ${state.description}` : "";
+  }
+
   /** Whether the tab is to be seen: in a WebUI it is one of many, and may not be there at all. */
   const inSight = () => one(".astolfo-strip")?.getClientRects().length > 0;
 
@@ -116,6 +124,7 @@
       const jobs = await ask("jobs?limit=20");
       busy = jobs.some((job) => BUSY.includes(job.state));
       showStrip(jobs);
+      showLive(await ask("live"));
       for (const place of all(".astolfo-job[data-job]")) await window.astolfoTab.showJob?.(place);
     } catch (error) {
       showStrip([]);

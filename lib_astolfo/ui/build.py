@@ -52,5 +52,6 @@ def inside(workspace: Workspace, key: str = "") -> gr.Blocks:
 
 
 def strip(key: str = "") -> str:
-    """The place of the running job, which the page's script fills."""
-    return f'<div class="astolfo-strip" data-state="idle" data-key="{html.text(key)}"></div>'
+    """The places of the running job and of the recipe in the weights, which the page's script fills."""
+    live = '<p class="astolfo-note astolfo-live" hidden></p>'
+    return f'<div class="astolfo-strip" data-state="idle" data-key="{html.text(key)}"></div>{live}'
