@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 #: The keys of a recipe that a request may give; where a result goes is asked for beside them.
-RECIPE_KEYS = ("method", "models", "ratio", "blocks", "options", "loras", "dtype", "hashes")
+RECIPE_KEYS = (
+    "method",
+    "models",
+    "ratio",
+    "blocks",
+    "elements",
+    "patterns",
+    "options",
+    "loras",
+    "adjust",
+    "dtype",
+    "hashes",
+)
 
 
 def state(workspace: Workspace) -> dict[str, Any]:
@@ -24,10 +36,13 @@ def state(workspace: Workspace) -> dict[str, Any]:
     if model is None:
         return {"model": None, "recipe": None, "description": ""}
     recipe = workspace.recipe()
+    words = recipe.describe() if recipe is not None else ""
+    if workspace.waiting is not None and workspace.waiting.recipe is not None:
+        words = f"{workspace.waiting.path.name}, when it is loaded again: {workspace.waiting.recipe.describe()}"
     return {
         "model": model.entry.name,
         "recipe": recipe.to_dict() if recipe is not None else None,
-        "description": recipe.describe() if recipe is not None else "",
+        "description": words,
     }
 
 
@@ -45,6 +60,7 @@ def put(workspace: Workspace, values: Mapping[str, Any]) -> dict[str, Any]:
     if model:
         workspace.resolve(model)
     with workspace.locked():
+        workspace.waiting = None
         before, merged = workspace.host.model, workspace.recipe()
         if model or before is None:
             workspace.load(model or recipe.files()[0])
@@ -98,6 +114,7 @@ def recipe_of(values: Mapping[str, Any]) -> Recipe:
 def delete(workspace: Workspace) -> dict[str, Any]:
     """Put the loaded model's own weights back."""
     with workspace.locked():
+        workspace.waiting = None
         if workspace.recipe() is not None:
             workspace.live().restore()
         return state(workspace)

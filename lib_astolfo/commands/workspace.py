@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,21 @@ class Busy(Failed):
     """The model is in use; the same request may succeed later."""
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A recipe (None: the own weights) for a model whose place another one, as a refiner, has for a while."""
+
+    path: Path
+    recipe: Recipe | None
+
+
 class Workspace:
     """A host, its jobs, the live weights of the loaded model, and the sampling and uncond that were set for it.
 
     ``jobs`` runs nothing until ``start`` (or the first ``submit``). With ``free_paths``, files outside the
     models folders may be named too: on the command line, never over REST or in the tab.
     ``sampling`` and ``uncond``: None is what the checkpoint says, and the host's own uncond.
+    ``waiting``: what is to be written into the weights when their checkpoint is loaded again.
     """
 
     def __init__(self, host: Host, *, free_paths: bool = False) -> None:
@@ -48,6 +58,7 @@ class Workspace:
         self.sampling: Sampling | None = None
         self.uncond: Uncond | None = None
         self.pictures: dict[object, Picture] = {}  # the Lab's last ones, see ``lab``
+        self.waiting: Waiting | None = None
         self._live: tuple[LoadedModel, LiveWeights] | None = None
         self._memory: Memory | None = None
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lib_astolfo.commands.workspace import Waiting
 from lib_astolfo.errors import AstolfoError, BadInput, Failed
 from lib_astolfo.hosts import infokeys
 from lib_astolfo.hosts.webui import live
@@ -36,19 +36,11 @@ LOG = logging.getLogger("astolfo")
 
 
 @dataclass(frozen=True)
-class Place:
-    """A recipe (None: the own weights) in the model of a file."""
-
-    path: Path
-    recipe: Recipe | None
-
-
-@dataclass(frozen=True)
 class Before:
     """What stood in the weights when a generation, known by its ``turn``, asked for something else."""
 
     turn: object
-    place: Place
+    place: Waiting
 
 
 class LiveMerges:
@@ -57,7 +49,6 @@ class LiveMerges:
     def __init__(self, served: Served) -> None:
         self._served = served
         self._before: Before | None = None
-        self._waiting: Place | None = None
         self._reading: tuple[Report, Standing] | None = None
 
     # a generation
@@ -97,7 +88,7 @@ class LiveMerges:
         wanted = wish.recipe(standing, model.entry.name) if wish else standing
         if wanted != workspace.recipe():
             if self._before is None:
-                self._before = Before(turn, Place(model.entry.path, standing))
+                self._before = Before(turn, Waiting(model.entry.path, standing))
             if wanted is None:
                 workspace.live().restore()
             else:
@@ -106,7 +97,7 @@ class LiveMerges:
                 resolve_all(wanted, workspace)
                 workspace.live().apply(wanted)
             live.forget_conds(p)
-        setattr(p, PREPARED, Place(model.entry.path, wanted))
+        setattr(p, PREPARED, Waiting(model.entry.path, wanted))
 
     def _standing_recipe(self, turn: object) -> Recipe | None:
         """Without what an earlier cell of the same grid has asked for."""
@@ -115,7 +106,7 @@ class LiveMerges:
 
     def check(self, p: Any) -> None:
         """Before a pass of a sampler. Errors: Failed where a load in between has lost the recipe of this generation."""
-        prepared: Place | None = getattr(p, PREPARED, None)
+        prepared: Waiting | None = getattr(p, PREPARED, None)
         made = self._served.made
         model = made.host.model if made is not None and prepared is not None else None
         if prepared is None or made is None or model is None or model.entry.path != prepared.path:
@@ -136,8 +127,8 @@ class LiveMerges:
         try:
             if model is not None and model.entry.path == before.place.path:
                 _write(made, before.place.recipe)
-            elif self._waiting is not None:
-                self._waiting = before.place
+            elif made.waiting is not None:
+                made.waiting = before.place
         except AstolfoError as error:
             LOG.error("Astolfo could not take a merge out of the weights again: %s", error)
 
@@ -155,7 +146,7 @@ class LiveMerges:
             return
         live.forget_conds()
         model = made.host.model
-        waiting, self._waiting = self._waiting, None
+        waiting, made.waiting = made.waiting, None
         if model is None:
             return
         aside = live.switches_for_a_while()
@@ -164,13 +155,13 @@ class LiveMerges:
             if lost is not None and model.entry.path == lost.path:
                 _write(made, lost.recipe)
             elif aside:
-                self._waiting = lost
+                made.waiting = lost
             else:
                 made.leave()
         except AstolfoError as error:
             LOG.error("Astolfo could not write the weights of a live merge after a load: %s", error)
 
-    def _lost(self, made: Workspace, model: LoadedModel, sd_model: Any) -> Place | None:
+    def _lost(self, made: Workspace, model: LoadedModel, sd_model: Any) -> Waiting | None:
         """The recipe that went with the weights it was written into; with ``sd_model`` one that was in this object.
 
         A model that is kept beside another may be chosen, and thrown away, without a word to us.
@@ -180,7 +171,7 @@ class LiveMerges:
             return None
         if sd_model is not None and not merged[0].was_in(sd_model):  # type: ignore[attr-defined]
             return None
-        return Place(merged[0].entry.path, merged[1].current)
+        return Waiting(merged[0].entry.path, merged[1].current)
 
     def close(self) -> None:
         """The scripts are about to be loaded anew, which know nothing of this: the own weights are put back."""
@@ -200,7 +191,7 @@ class LiveMerges:
     def _used(self) -> bool:
         """Whether there is anything to look after."""
         made = self._served.made
-        return self._waiting is not None or (made is not None and made.merged is not None)
+        return made is not None and (made.waiting is not None or made.merged is not None)
 
     @property
     def recipe(self) -> Recipe | None:

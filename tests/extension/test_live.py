@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lib_astolfo.checkpoints.reader import CheckpointFile
+from lib_astolfo.commands import live as commands
 from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.errors import BadInput, Failed
@@ -256,3 +257,15 @@ def test_new_scripts_find_the_own_weights(stage: Stage) -> None:
     stage.workspace.live().apply(recipe(0.5))
     stage.live.close()
     assert stage.share == 0.0
+
+
+def test_a_recipe_that_waits_for_its_model_can_be_taken_back(stage: Stage) -> None:
+    stage.workspace.live().apply(recipe(0.5))
+    job = stage.begin()
+    stage.prepare(job)
+    stage.load("c", aside=True)
+    job.close()
+    assert "a.safetensors, when it is loaded again" in commands.state(stage.workspace)["description"]
+    commands.delete(stage.workspace)
+    stage.load("a")
+    assert stage.share == 0.0 and stage.workspace.recipe() is None
