@@ -115,6 +115,7 @@ def delete(workspace: Workspace) -> dict[str, Any]:
     """Put the loaded model's own weights back."""
     with workspace.locked():
         workspace.waiting = None
+        workspace.leave()
         if workspace.recipe() is not None:
             workspace.live().restore()
         return state(workspace)

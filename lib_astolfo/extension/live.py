@@ -156,6 +156,8 @@ class LiveMerges:
                 _write(made, lost.recipe)
             elif aside:
                 made.waiting = lost
+                if lost is not None:
+                    made.leave()
             else:
                 made.leave()
         except AstolfoError as error:
