@@ -80,6 +80,14 @@ _ALL = (
     Command("probe", "What models predict; zero against null", _HERE + "probe", "ProbeSettings", background=True),
     Command("sidecar", "Write the yaml that tells a WebUI the prediction", _HERE + "sidecar", "SidecarSettings"),
     Command(
+        "genealogy",
+        "Where a model comes from, as a picture and as text",
+        _HERE + "genealogy",
+        "GenealogySettings",
+        True,
+        "models",
+    ),
+    Command(
         "recipe",
         "Read recipes of other programs, write them as others do",
         _HERE + "recipe",

@@ -35,7 +35,10 @@ def parents(recipe: Mapping[str, Any] | None) -> dict[str, str]:
     if recipe is None:
         return {}
     if recipe.get("type") == "sd-webui-supermerger":
-        found = {slot: recipe.get(f"model_{slot}") for slot in "abc"}
+        slots = (
+            "ab" if "weight" in str(recipe.get("mode")).lower() else "abc"
+        )  # C is filled with A where it is not used
+        found = {slot: recipe.get(f"model_{slot}") for slot in slots}
     elif recipe.get("type", "webui") == "webui":
         roles = ROLES.get(str(recipe.get("interp_method")), ())
         found = {role: recipe.get(f"{role}_model_hash") for role in roles}
