@@ -12,6 +12,8 @@ from tests.keylists import full_size
 
 #: Name of a size to what the first axis of every tensor is divided by.
 SIZES = {"full": 1, "eighth": 8, "tiny": 64}
+#: A size that keeps every tenth tensor as it is, the largest among them.
+TENTH = "tenth"
 BLOCK = 16 << 20
 
 
@@ -19,12 +21,24 @@ def shapes(
     family: str, size: str, dtype: torch.dtype = torch.float16
 ) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
     """name -> (dtype, shape) of a checkpoint whose tensors have their first axis divided; integers stay as they are."""
+    listed = full_size(family, dtype=dtype)
+    if size == TENTH:
+        return _every_tenth(listed)
     part = SIZES[size]
     found = {}
-    for name, (stored, shape) in full_size(family, dtype=dtype).items():
+    for name, (stored, shape) in listed.items():
         small = (max(1, shape[0] // part), *shape[1:]) if shape and stored.is_floating_point else shape
         found[name] = (stored, small)
     return found
+
+
+def _every_tenth(
+    listed: dict[str, tuple[torch.dtype, tuple[int, ...]]],
+) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Every tenth tensor of those sorted by size, and the small ones by which a layout is known."""
+    by_size = sorted(listed, key=lambda name: (-math.prod(listed[name][1]), name))
+    known = [name for name in listed if name.endswith(("input_blocks.0.0.weight", "position_ids", "0.bias"))]
+    return {name: listed[name] for name in sorted({*by_size[::10], *known})}
 
 
 def write(path: Path, family: str, size: str, seed: int, dtype: torch.dtype = torch.float16) -> int:
