@@ -10,15 +10,21 @@ import gradio as gr
 
 from lib_astolfo.errors import BadInput
 
-from . import choices, compat, decide, html, markers, script, search
+from . import choices, compat, decide, html, markers, script, search, tools
 from .form import Form
 
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
     from lib_astolfo.jobs import Job
 
-KINDS = ("probe", "doctor")
-WORDS = {"probe": "probe", "doctor": "examination"}
+WORDS = {
+    "probe": "probe",
+    "doctor": "examination",
+    "differences": "differences",
+    "extract": "LoRA",
+    "genealogy": "family",
+}
+"""Kinds of jobs whose results are shown here, in words."""
 NOTHING = "Curves, figures and advice appear here: press Probe to measure, Examine to read what the files say."
 
 
@@ -37,6 +43,7 @@ def build(workspace: Workspace) -> Any:
                 place = decide.fields(workspace, chosen)
             with gr.Accordion("Marker keys", open=False, elem_id="astolfo_markers_panel"):
                 markers.fields(workspace, chosen)
+            found = tools.fields(workspace, chosen)
         with gr.Column(scale=9, min_width=320):
             past = compat.make(
                 gr.Dropdown, label="Results", info="The newest is on top", choices=[], elem_id=form.element("past")
@@ -46,6 +53,10 @@ def build(workspace: Workspace) -> Any:
     for button, act in ((start, probe), (examine, doctor)):
         run = form.guarded(_starting(workspace, act), len(outputs))
         compat.on(compat.on(button.click, run, form.inputs, [*outputs, errors]).then, None, js=script.WAKE)
+    for tool in found:
+        run = tool.form.guarded(_starting(workspace, tool.act), len(outputs))
+        started = compat.on(tool.button.click, run, tool.form.inputs, [*outputs, tool.errors])
+        compat.on(started.then, None, js=script.WAKE)
     compat.on(compat.on(past.change, _view, [past], [shown]).then, None, js=script.WAKE)
 
     def fill(page: gr.Blocks) -> None:
@@ -131,14 +142,15 @@ def _numbers(name: str, text: str | None) -> list[float]:
 def label(job: Job) -> str:
     """A job's line in the list of results; it ends with the job's id."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created))
-    names = [str(name).rsplit("/", 1)[-1].removesuffix(".safetensors") for name in job.settings.get("models") or []]
+    given = job.settings.get("models") or [job.settings.get(key) for key in ("model", "tuned") if job.settings.get(key)]
+    names = [str(name).rsplit("/", 1)[-1].removesuffix(".safetensors") for name in given]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     return f"{when} · {WORDS[job.kind]} · {', '.join(names[:2]) or 'what is loaded'}{more} · {job.id}"
 
 
 def latest(workspace: Workspace, wanted: str = "") -> list[Any]:
     """The list of results, newest first, and the place of the wanted one, or of the newest."""
-    lines = [label(job) for job in workspace.jobs.list() if job.kind in KINDS]
+    lines = [label(job) for job in workspace.jobs.list() if job.kind in WORDS]
     line = next((line for line in lines if search.job_id(line) == wanted), lines[0] if lines else None)
     return [compat.change(choices=lines, value=line), _view(line)]
 

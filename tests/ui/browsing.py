@@ -54,6 +54,22 @@ def fill(page: Any, field: str, text: str) -> None:
     page.locator(f"#{field}").locator("textarea, input").first.fill(text)
 
 
+def pick(page: Any, field: str, word: str) -> None:
+    """Choose from a list that can be searched."""
+    entry = page.locator(f"#{field} input").first
+    entry.click()
+    entry.fill(word)
+    entry.press("Enter")
+    entry.blur()
+
+
+def open_panel(page: Any, panel: str) -> None:
+    """Open a closed accordion."""
+    if not page.locator(f"#{panel} textarea").first.is_visible():
+        page.locator(f"#{panel} button, #{panel} .label-wrap").first.click()
+        page.locator(f"#{panel} textarea").first.wait_for()
+
+
 def value(page: Any, field: str) -> str:
     return str(page.locator(f"#{field}").locator("textarea, input").first.input_value())
 

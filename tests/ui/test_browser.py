@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.ui.browsing import LOAD_MS, Open, caption, fill, look, pictures, slide, tab, value
+from tests.ui.browsing import LOAD_MS, Open, caption, fill, look, open_panel, pick, pictures, slide, tab, value
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -40,8 +40,14 @@ def test_what_does_not_apply_is_hidden(open_page: Open) -> None:
     assert not page.locator("#astolfo_lab_uncond_text").is_visible()
     tab(page, "Merge")
     assert not page.locator("#astolfo_merge_c").is_visible()
-    page.locator("#astolfo_merge_method label").filter(has_text="add_difference").click()
+    pick(page, "astolfo_merge_method", "add_difference")
     page.locator("#astolfo_merge_c").wait_for()
+    assert not page.locator("#astolfo_merge_options").is_visible()
+    pick(page, "astolfo_merge_method", "ties_sum")
+    page.locator("#astolfo_merge_base").wait_for()
+    assert page.locator("#astolfo_merge_more").is_visible() and not page.locator("#astolfo_merge_c").is_visible()
+    assert value(page, "astolfo_merge_options").splitlines() == ["k: 1.0", "vote_sgn: false"]
+    look(page, "merge-ties")
 
 
 def test_blocks_are_bars_and_numbers_in_step(open_page: Open) -> None:
@@ -118,6 +124,32 @@ def test_a_merge_is_written_and_reported(open_page: Open) -> None:
             break
         page.locator("#astolfo_merge_a input").blur()
     assert listed.count() == 1
+
+
+def test_fields_become_a_recipe_that_is_merged_into_the_loaded_model(open_page: Open) -> None:
+    page = open_page()
+    tab(page, "Merge")
+    slide(page, "astolfo_merge_ratio", 0.4)
+    for panel, field, text in (
+        ("precise_panel", "elements", "IN01-IN03:attn1:0.9"),
+        ("precise_panel", "adjust", "1,0,0,0.5,0,0,0,0"),
+    ):
+        open_panel(page, f"astolfo_merge_{panel}")
+        fill(page, f"astolfo_merge_{field}", text)
+    open_panel(page, "astolfo_merge_recipe_panel")
+    page.locator("#astolfo_merge_write").click()
+    page.wait_for_function("document.querySelector('#astolfo_merge_recipe textarea').value.includes('IN01-IN03')")
+    recipe = value(page, "astolfo_merge_recipe")
+    assert "ratio: 0.4" in recipe and "adjust:" in recipe
+    page.locator("#astolfo_merge_live").click()
+    page.locator("#astolfo_merge_result .astolfo-headline").wait_for(timeout=LOAD_MS)
+    assert "now holds weighted_sum" in page.locator("#astolfo_merge_result").inner_text()
+    look(page, "merge-live")
+    page.locator("#astolfo_merge_restore").click()
+    page.wait_for_function("document.querySelector('#astolfo_merge_result').innerText.includes('its own weights')")
+    fill(page, "astolfo_merge_recipe", "method: no_such")
+    page.locator("#astolfo_merge_start").click()
+    page.locator("#astolfo_merge .astolfo-error, .astolfo-errors .astolfo-error, .astolfo-bad").first.wait_for()
 
 
 def start_search(page: Any, ratios: str, pictures: int) -> None:
