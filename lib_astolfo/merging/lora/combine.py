@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from lib_astolfo.checkpoints.prediction import layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.checkpoints.writer import save
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging.lora import algebra, decompose, names, places, saving
+from lib_astolfo.merging.lora import algebra, decompose, names, places, saving, widths
+from lib_astolfo.merging.lora.baking import fit
 from lib_astolfo.merging.lora.decompose import Cut
 from lib_astolfo.merging.lora.modules import Content, Module, content
 from lib_astolfo.merging.lora.use import LoraUse
@@ -137,22 +137,20 @@ def _sorted(
     unused: dict[str, dict[str, str]] = {}
     styles: dict[str, str] = {}
     for use, file in uses:
-        found = content(file)
-        unused[use.file] = dict(found.unused)
-        xl = places.is_xl(found.modules)
-        for module in found.modules.values():
-            name, part, block = module.name.replace(".", "_"), "", ""
-            if layout is not None:
-                target = known.get(name)
-                if target is None:
-                    lost = {info.name: f"no such module in {layout.describe()}" for info in module.parts.values()}
-                    unused[use.file].update(lost)
-                    continue
-                name, part, block = target.name, component_of(target.weight), block_of(target.weight, layout)
-                wanted[name] = target.shape(shapes[target.weight])
-            else:
-                part, block = places.component(name), places.block(name, xl)
-                styles.setdefault(places.style(name) or "", use.file)
+        if layout is not None:
+            fitted = fit(file, shapes, layout, known)
+            found, unused[use.file] = fitted.content, dict(fitted.unused)
+            wanted.update({target.name: target.shape(shapes[target.weight]) for _, target in fitted.modules})
+            placed = [
+                (module, target.name, component_of(target.weight), block_of(target.weight, layout))
+                for module, target in fitted.modules
+            ]
+        else:
+            found = content(file)
+            unused[use.file] = dict(found.unused)
+            placed = _by_name(found)
+            styles.update({places.style(name): use.file for _, name, _, _ in placed})
+        for module, name, part, block in placed:
             strength = use.strength(part, block)
             if strength:
                 terms.setdefault(name, []).append(Term(file, found, module, strength, use.rs_lora))
@@ -161,6 +159,13 @@ def _sorted(
     if len(set(styles) - {""}) > 1:
         raise BadInput("loras", f"names of two kinds ({', '.join(styles.values())})", "a checkpoint to sort them by")
     return terms, wanted, unused
+
+
+def _by_name(found: Content) -> list[tuple[Module, str, str, str]]:
+    """Modules with name, part and block, by their names alone."""
+    xl = places.is_xl(found.modules)
+    named = [(module, name.replace(".", "_")) for name, module in found.modules.items()]
+    return [(module, name, places.component(name), places.block(name, xl)) for module, name in named]
 
 
 def _module(
@@ -177,7 +182,13 @@ def _module(
         plain = {part: _plain_sum(terms, part) for kind in sorted(kinds) for part in _PLAIN[kind]}
         made = {**plain, **biases}
         return made, torch.cat([value.flatten() for value in made.values()]), ()
-    inner = shape or _shape(terms)
+    inner = shape or next(filter(None, (widths.shape(term.module) for term in terms)), ())
+    if not inner:
+        raise BadInput(f"{terms[0].file.path}: {name}", "a module that does not tell its shape", "a checkpoint too")
+    for term in terms:
+        if term.module.elements not in (0, math.prod(inner)):
+            found = f"{term.module.elements} values for a weight of {list(inner)}"
+            raise BadInput(f"{term.file.path}: {name}", found, "LoRAs for models of one family and size")
     cut = cuts[0] if math.prod(inner[2:]) == 1 or cuts[1] is None else cuts[1]
     if all(term.thin for term in terms):
         up, down = _stacked(terms)
@@ -185,8 +196,9 @@ def _module(
         if cut is not None:
             up, down = decompose.product_low_rank(up, down, cut)
     elif cut is None:
-        others = sorted(kinds | ({"lora with mid"} if "lora" in kinds else set()))
-        raise BadInput(f"{terms[0].file.path}: {name}", f"kind {', '.join(others)}", "LoRA alone, or a rank to cut to")
+        other = next(term for term in terms if not term.thin)
+        found = f"{other.module.kind}{' with a Tucker core' if other.module.kind == 'lora' else ''}"
+        raise BadInput(f"{other.file.path}: {name}", found, "nothing but LoRA, or a rank to cut to")
     else:
         wanted = torch.stack([_dense(term, inner) for term in terms if term.module.kind != "bias"]).sum(0)
         up, down = decompose.low_rank(wanted, cut, name)
@@ -211,51 +223,6 @@ def _stacked(terms: list[Term]) -> tuple[Tensor, Tensor]:
 def _dense(term: Term, shape: tuple[int, ...]) -> Tensor:
     parts = term.parts()
     return algebra.change(term.module, parts, shape).reshape(shape[0], -1) * term.factor(parts)
-
-
-def _shape(terms: list[Term]) -> tuple[int, ...]:
-    """Shape of the weight, as far as the tensors tell it."""
-    for term in terms:
-        shapes = {part: info.shape for part, info in term.module.parts.items()}
-        if term.module.kind == "lora":
-            kernel = shapes["mid"][2:] if "mid" in shapes else shapes["down"][2:]
-            return (shapes["up"][0], shapes["down"][1], *kernel)
-        if term.module.kind == "full":
-            return shapes["diff"]
-        if "hada_t1" in shapes:
-            return (shapes["hada_w1_a"][1], shapes["hada_w1_b"][1], *shapes["hada_t1"][2:])
-        if term.module.kind == "loha" and not _is_convolution(term.module.name):
-            return (shapes["hada_w1_a"][0], shapes["hada_w1_b"][1])
-        if "lokr_w2" in shapes and "lokr_w1" in shapes:
-            w1, w2 = shapes["lokr_w1"], shapes["lokr_w2"]
-            return (w1[0] * w2[0], w1[1] * w2[1], *w2[2:])
-    module = terms[0].module
-    with suppress(KeyError):
-        if not _is_convolution(module.name):
-            a, b = (_side(module, f"lokr_w{side}") for side in (1, 2))
-            return (a[0] * b[0], a[1] * b[1])
-    raise BadInput(f"{terms[0].file.path}: {module.name}", "a module that does not tell its shape", "a checkpoint too")
-
-
-def _side(module: Module, side: str) -> tuple[int, int]:
-    if side in module.parts:
-        return module.parts[side].shape[0], module.parts[side].shape[1]
-    return module.parts[f"{side}_a"].shape[0], module.parts[f"{side}_b"].shape[1]
-
-
-def _is_convolution(name: str) -> bool:
-    words = (
-        "conv",
-        "in_layers",
-        "out_layers",
-        "_op",
-        "skip_connection",
-        "proj_in",
-        "proj_out",
-        "input_blocks_0_0",
-        "out_2",
-    )
-    return places.component(name) == "unet" and any(word in name.replace(".", "_") for word in words)
 
 
 def _plain_sum(terms: list[Term], part: str) -> Tensor:
