@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lib_astolfo.errors import BadInput
 
-from . import live, sources
+from . import live, preview, sources
 from .outputs import checkpoint_target
 
 if TYPE_CHECKING:
@@ -31,10 +33,13 @@ class MergeSettings:
 
     method: str = "weighted_sum"  # a name of GET /methods
     models: dict[str, Any] = field(default_factory=dict)  # a, b, … to checkpoint names, or to recipes
-    ratio: float | None = None  # 0: all of a
-    blocks: Any = None  # ratios per block: names to numbers, a list of 26 (SD1) or 20 (SDXL), or a preset's name
-    options: dict[str, Any] = field(default_factory=dict)  # the method's own, and those of the engine
+    ratio: Any = None  # 0: all of a; or a weight per model: {b: 0.5, c: 0.3}
+    blocks: Any = None  # ratios per block: {IN03-OUT05: 0.7, M00: 1}, a list of 26 (SD1) or 20 (SDXL), a preset's name
+    elements: Any = None  # ratios per element, `OUT03 OUT04:attn2:0.5`; a text of lines and commas, or a list
+    patterns: dict[str, Any] = field(default_factory=dict)  # regular expressions over keys to ratios; the last counts
+    options: dict[str, Any] = field(default_factory=dict)  # the method's own, numeric ones also per block; the engine's
     loras: Any = None  # LoRAs baked into the result: a list of {file, weight, te_weight, blocks}
+    adjust: Any = None  # detail, contrast, colour of the result: IN, OUT, OUT2, CONT, BRI, COL1, COL2, COL3
     dtype: str = "fp16"  # fp16 bf16 fp32 keep
     hashes: dict[str, str] = field(default_factory=dict)  # checkpoint name to sha256; others are refused
     output: str = ""  # name in the first models folder; empty: made of models and ratio
@@ -44,6 +49,8 @@ class MergeSettings:
     device: str = "cpu"  # cpu, or cuda (cuda:0, …) to compute there
     resume: bool = True  # go on where a crash cut off the same merge of the same files
     source: str = ""  # also from=: a merged file, or any program's recipe as file or text, instead of the recipe's keys
+    preview: bool = False  # write nothing: what it will need, and how each block changes, on a sample
+    share: float = 0.01  # of the values that the preview computes: more than 0, at most 1
     pin: bool = True  # write the sha256 of every model into the header: the recipe there makes the same file again
 
     ALIASES: ClassVar[dict[str, str]] = {"from": "source"}
@@ -51,11 +58,16 @@ class MergeSettings:
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= MAX_THREADS:
             raise BadInput("threads", self.threads, f"a whole number from 1 to {MAX_THREADS}")
+        if not 0 < self.share <= 1:
+            raise BadInput("share", self.share, "more than 0, at most 1")
 
 
 def recipe_values(settings: MergeSettings) -> dict[str, Any]:
     """The recipe in the settings as plain values, without what is empty."""
     values = {name: getattr(settings, name) for name in live.RECIPE_KEYS}
+    if isinstance(settings.ratio, str):
+        with suppress(ValueError):
+            values["ratio"] = float(settings.ratio)
     return {name: value for name, value in values.items() if value is not None and value not in ({}, [])}
 
 
@@ -72,10 +84,11 @@ def output_name(recipe: Recipe, given: str) -> str:
         return given
     models = "-".join(PurePath(name).stem for name in recipe.files())
     parts = [models.encode()[:LONGEST].decode("utf-8", "ignore")]
-    if recipe.ratio is not None:
+    if isinstance(recipe.ratio, Mapping):
+        parts += [f"{slot}{weight:g}" for slot, weight in recipe.ratio.items()]
+    elif recipe.ratio is not None:
         parts.append(f"{recipe.ratio:g}")
-    if recipe.blocks:
-        parts.append("blocks")
+    parts += [name for name in ("blocks", "elements", "patterns", "adjust") if getattr(recipe, name)]
     parts += [f"{PurePath(use.file).stem}-{use.weight:g}" for use in recipe.loras]
     return "-".join(parts)
 
@@ -104,8 +117,8 @@ def check(settings: MergeSettings, workspace: Workspace) -> MergeSettings:
     else:
         live.resolve_all(recipe, workspace)
     output = output_name(recipe, settings.output)
-    target = checkpoint_target(workspace, output, overwrite=settings.overwrite)
-    if settings.sidecar and not settings.overwrite:
+    target = checkpoint_target(workspace, output, overwrite=settings.overwrite or settings.preview)
+    if settings.sidecar and not settings.overwrite and not settings.preview:
         _check_sidecar(target)
     return replace(settings, output=output)
 
@@ -122,11 +135,15 @@ def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: 
 
     settings = check(settings, workspace)
     recipe = recipe_of(settings)
-    target = checkpoint_target(workspace, settings.output, overwrite=settings.overwrite)
+    target = checkpoint_target(workspace, settings.output, overwrite=settings.overwrite or settings.preview)
     found = sources.paths(recipe, workspace) if settings.source else {}
+    resolve = sources.resolver(found, workspace)
+    needs, seen = preview.look(recipe, resolve, target.parent, settings, workspace, task)
+    if seen is not None:
+        return {**preview.result(needs, seen), "recipe": recipe.to_dict()}
     report = merge(
         recipe,
-        sources.resolver(found, workspace),
+        resolve,
         target,
         threads=settings.threads,
         progress=task.progress,
@@ -177,6 +194,8 @@ def write_sidecar(target: Path, sampling: Sampling, uncond: Uncond | None, overw
 
 def show(result: dict[str, Any]) -> str:
     """The result for a terminal."""
+    if "preview" in result:
+        return result["summary"]
     lines = [result["output"], *result["report"]["notes"], *show_loras(result["report"].get("loras", []))]
     return "\n".join([*lines, result["sidecar"]] if "sidecar" in result else lines)
 

@@ -34,8 +34,13 @@ def checkpoints(workspace: Workspace) -> list[dict[str, Any]]:
 
 
 def methods() -> list[dict[str, Any]]:
-    """All merge methods; ``slots`` are the models a recipe must name."""
+    """All merge methods; ``slots`` are the models a recipe must name.
+
+    ``ratio``: whether it has one of its own; otherwise a ratio is the share of its result, except for those of one
+    model. ``weights``: whether the ratio may be a weight per model. ``unit``: what of a tensor it needs at a time.
+    """
     from lib_astolfo.merging.methods import METHODS
+    from lib_astolfo.merging.recipe_check import WEIGHTED
 
     return [
         {
@@ -43,7 +48,10 @@ def methods() -> list[dict[str, Any]]:
             "slots": [*method.inputs, "base"] if method.space == "delta" else list(method.inputs),
             "more_models": method.many,
             "ratio": "alpha" in method.options,
+            "weights": "alpha" not in method.options and (method.space == "delta" or method.name in WEIGHTED),
             "options": {name: value for name, value in method.options.items() if name != "alpha"},
+            "choices": {name: list(words) for name, words in method.choices.items()},
+            "unit": method.unit,
             "space": method.space,
             "formula": method.formula,
             "reference": method.reference,

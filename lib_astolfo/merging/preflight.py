@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lib_astolfo.checkpoints.digests import Digest
 from lib_astolfo.checkpoints.prediction import Say, identify, layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.merging import engine, figures, formula, limits, plan, policy, runs
@@ -107,6 +108,7 @@ def check(
     threads: int = 2,
     say: Say = identify,
     known: Known = lambda path: None,
+    digest: Digest = CheckpointFile.sha256,
     hashes: bool = False,
     share: float | None = 0.01,
     progress: Progress | None = None,
@@ -114,7 +116,7 @@ def check(
     """Plan a merge, measure it on a sample, and write no checkpoint.
 
     Args:
-        recipe, resolve, threads, say: as for ``engine.merge``.
+        recipe, resolve, threads, say, digest: as for ``engine.merge``.
         folder: where the output would go; a small file is written and removed there to measure the disk.
         known: gives hashes that need not be computed.
         hashes: read every model once for its hash.
@@ -126,9 +128,10 @@ def check(
         Failed: a file has changed.
     """
     with engine.open_files(recipe, resolve) as files:
-        engine.check_hashes(recipe, files, progress)
+        engine.check_hashes(recipe, files, progress, digest)
         planned = plan.build(recipe, files, say)
-        lines = tuple(model_lines(recipe, files, say, known, progress if hashes else None, hashes=hashes))
+        found_hash = (lambda file: digest(file, progress)) if hashes else (lambda file: known(file.path))
+        lines = tuple(model_lines(recipe, files, say, found_hash))
         found = look(planned, folder, lines, threads)
         if share is None:
             return found, None
@@ -179,32 +182,34 @@ def model_lines(
     recipe: Recipe,
     files: Mapping[str, CheckpointFile],
     say: Say,
-    known: Known,
-    progress: Progress | None,
-    *,
-    hashes: bool,
+    hash_of: Callable[[CheckpointFile], str | None],
     above: str = "",
 ) -> Iterator[ModelLine]:
     """The models in the order of the method's slots, those of inner recipes where these stand."""
     for slot in policy.slots_in_order(recipe):
         model = recipe.models[slot]
         if isinstance(model, Recipe):
-            yield from model_lines(model, files, say, known, progress, hashes=hashes, above=f"{above}{slot}.")
+            yield from model_lines(model, files, say, hash_of, f"{above}{slot}.")
             continue
         file = files[model]
         layout, size = layout_of(file), file.identity()[2]
-        digest = file.sha256(progress) if hashes else known(file.path)
-        yield ModelLine(f"{above}{slot}", model, layout.describe(), say(file).sampling.describe(), size, digest)
+        prediction = say(file).sampling.describe()
+        yield ModelLine(f"{above}{slot}", model, layout.describe(), prediction, size, hash_of(file))
 
 
-def pin(recipe: Recipe, resolve: engine.Resolve, progress: Progress | None = None) -> Recipe:
-    """The recipe with the sha256 of every checkpoint, so that it refuses other files of these names.
+def pin(
+    recipe: Recipe,
+    resolve: engine.Resolve,
+    progress: Progress | None = None,
+    digest: Digest = CheckpointFile.sha256,
+) -> Recipe:
+    """The recipe with the sha256 of every checkpoint and LoRA, so that it refuses other files of these names.
 
     Reads every file once. Raises BadInput if one is not what the recipe's own hashes say.
     """
     with engine.open_files(recipe, resolve) as files:
-        engine.check_hashes(recipe, files, progress)
-        found = {name: files[name].sha256(progress) for name in recipe.files()}
+        engine.check_hashes(recipe, files, progress, digest)
+        found = {name: digest(file, progress) for name, file in files.items()}
     return replace(recipe, hashes={**recipe.hashes, **found})
 
 

@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from lib_astolfo.commands.live import RECIPE_KEYS
 from lib_astolfo.commands.workspace import Workspace
 from tests.commands import pair
 
@@ -165,7 +166,7 @@ def test_docs_describe_every_route(client: TestClient) -> None:
     keys = paths[f"{V1}/merge"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert keys["dtype"] == {"type": "string", "default": "fp16", "description": "fp16 bf16 fp32 keep"}
     live = paths[f"{V1}/live"]["put"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
-    assert set(live) == {"method", "models", "ratio", "blocks", "options", "dtype", "hashes", "model"}
+    assert set(live) == {*RECIPE_KEYS, "model"}
     assert {"202", "401", "403", "422"} <= set(paths[f"{V1}/merge"]["post"]["responses"])
     assert {"200", "404", "409"} <= set(paths[f"{V1}/jobs/{{job_id}}/pause"]["post"]["responses"])
     assert client.get("/docs").status_code == 200
