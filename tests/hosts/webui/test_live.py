@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import safetensors.torch
 import yaml
 
+from lib_astolfo.checkpoints.layout import VAE
 from tests.hosts.webui.baking import baked, draw_baked, merge_of, other_file, put, state, undo
 from tests.hosts.webui.calls import REQUEST, Refused, apart, astolfo, distance, read
 from tests.hosts.webui.stage import Host, Stage
@@ -295,3 +297,37 @@ def test_it_stands_while_a_file_is_baked_and_drawn_with(live: Host) -> None:
     with baked(live, recipe):
         assert state(live)["recipe"] is None
         assert "Astolfo merge" not in live.client.txt2img().text
+
+
+def test_a_vae_of_the_user_s_choice_stands_before_the_merge_s(live: Host, stage: Stage) -> None:
+    """The WebUI keeps the checkpoint's own VAE aside meanwhile: that is the one which is merged and undone."""
+    family = usual(live)
+    tensors = safetensors.torch.load_file(stage.models / f"{family}-other.safetensors")
+    chosen = {key.removeprefix(VAE): value for key, value in tensors.items() if key.startswith(VAE)}
+    file = stage.models / "suite.vae.safetensors"
+    safetensors.torch.save_file(chosen, file)
+    recipe = merge_of(family, f"{family}-other", 0.3, blocks={"VAE": 0.5})
+    try:
+        live.client.post("/sdapi/v1/refresh-vae", {})
+        live.load(family)
+        plain = picture(live)
+        put(live, recipe)
+        merged = picture(live)
+        live.client.set_options(sd_vae=file.name)
+        assert state(live)["recipe"] is not None
+        covered = picture(live)
+        assert apart(covered, merged) > 0
+        put(live, merge_of(family, f"{family}-other", 0.3, blocks={"VAE": 0.9}))
+        assert apart(picture(live), covered) == 0, "the chosen VAE draws"
+        undo(live)
+        live.client.set_options(sd_vae="Automatic")
+        assert apart(picture(live), plain) == 0
+        live.client.set_options(sd_vae=file.name)
+        put(live, recipe)
+        assert apart(picture(live), covered) == 0
+        live.client.set_options(sd_vae="Automatic")
+        assert apart(picture(live), merged) == 0
+    finally:
+        live.client.set_options(sd_vae="Automatic")
+        file.unlink()
+        live.client.post("/sdapi/v1/refresh-vae", {})
