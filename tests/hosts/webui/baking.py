@@ -10,12 +10,13 @@ from typing import Any
 import safetensors.torch
 
 from tests.hosts.webui import weights
-from tests.hosts.webui.calls import Drawn
+from tests.hosts.webui.calls import REQUEST, Drawn, Picture
 from tests.hosts.webui.stage import Host, Stage
 
 V1 = "/astolfo/v1"
 BAKED = "suite baked"
 OTHER = "other"
+FAMILIES = ("sd1", "sdxl")
 
 
 def put(host: Host, recipe: dict[str, Any]) -> dict[str, Any]:
@@ -93,3 +94,23 @@ def other_file(stage: Stage, family: str) -> str:
         if beside.is_file():
             path.with_suffix(".yaml").write_bytes(beside.read_bytes())
     return name
+
+
+def picture(host: Host, **values: Any) -> Picture:
+    """What the WebUI draws for the suite's request with these values."""
+    return host.client.txt2img(**values).picture
+
+
+def usual(host: Host) -> str:
+    """The family of most tests: a load of SDXL takes a minute in reForge, which reads whole text encoders."""
+    return "sdxl" if host.kind == "a1111" else "sd1"
+
+
+def away(host: Host) -> str:
+    """Another checkpoint than the usual one."""
+    return "sd1" if host.kind == "a1111" else "sd1-b"
+
+
+def lora(family: str) -> dict[str, Any]:
+    """The suite's request with a LoRA."""
+    return {"prompt": f"{REQUEST['prompt']} <lora:{family}-lora:0.7>"}

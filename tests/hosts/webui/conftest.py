@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hosts.webui.baking import FAMILIES, other_file, undo
 from tests.hosts.webui.calls import Drawn
 from tests.hosts.webui.stage import Host, Stage
 from tests.hosts.webui.webui import UNSET, Program, Start, find
@@ -85,6 +86,17 @@ def references(stage: Stage) -> dict[str, Drawn]:
 def host(stage: Stage) -> Host:
     """The WebUI with the extension, started as people start it."""
     return stage.at(Start())
+
+
+@pytest.fixture
+def live(stage: Stage, host: Host) -> Iterator[Host]:
+    """The WebUI for live merges: nothing stays merged, and the checkpoints with other text encoders are on the list."""
+    for family in FAMILIES:
+        other_file(stage, family)
+    host.client.post("/sdapi/v1/refresh-checkpoints", {})
+    undo(host)
+    yield host
+    undo(host)
 
 
 @pytest.fixture(autouse=True)

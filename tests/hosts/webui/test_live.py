@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import safetensors.torch
 import yaml
 
-from lib_astolfo.checkpoints.layout import VAE
-from tests.hosts.webui.baking import baked, draw_baked, merge_of, other_file, put, state, undo
-from tests.hosts.webui.calls import REQUEST, Refused, apart, astolfo, distance, read
+from tests.hosts.webui.baking import (
+    FAMILIES,
+    draw_baked,
+    lora,
+    merge_of,
+    other_file,
+    picture,
+    put,
+    state,
+    undo,
+    usual,
+)
+from tests.hosts.webui.calls import REQUEST, Refused, apart, astolfo, decode, distance, read
 from tests.hosts.webui.stage import Host, Stage
 from tests.hosts.webui.test_model import inside  # noqa: F401 - a fixture
-from tests.hosts.webui.webui import Start
 
 CHANGES = 100
 PARTS: dict[str, dict[str, Any]] = {
@@ -23,36 +30,6 @@ PARTS: dict[str, dict[str, Any]] = {
     "vae": {"ratio": None, "blocks": {"VAE": 0.7}},
     "all": {"ratio": 0.6, "blocks": {"VAE": 0.4}, "dtype": "fp16"},
 }
-FAMILIES = ("sd1", "sdxl")
-
-
-@pytest.fixture
-def live(stage: Stage, host: Host) -> Iterator[Host]:
-    """Nothing stays merged, and the checkpoints with other text encoders are on the list."""
-    for family in FAMILIES:
-        other_file(stage, family)
-    host.client.post("/sdapi/v1/refresh-checkpoints", {})
-    undo(host)
-    yield host
-    undo(host)
-
-
-def picture(host: Host, **values: Any) -> Any:
-    return host.client.txt2img(**values).picture
-
-
-def usual(host: Host) -> str:
-    """The family of most tests: a load of SDXL takes a minute in reForge, which reads whole text encoders."""
-    return "sdxl" if host.kind == "a1111" else "sd1"
-
-
-def away(host: Host) -> str:
-    """Another checkpoint than the usual one."""
-    return "sd1" if host.kind == "a1111" else "sd1-b"
-
-
-def lora(family: str) -> dict[str, Any]:
-    return {"prompt": f"{REQUEST['prompt']} <lora:{family}-lora:0.7>"}
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -108,56 +85,6 @@ def test_with_a_lora_and_without(live: Host) -> None:
     assert apart(found[0], with_lora) > 0 and apart(found[0], found[1]) > 0
 
 
-def test_another_checkpoint_ends_it(live: Host) -> None:
-    live.load(usual(live))
-    plain = picture(live)
-    live.load(away(live))
-    first = picture(live)
-    live.load(usual(live))
-    put(live, merge_of(usual(live), f"{usual(live)}-other", 0.5))
-    live.load(away(live))
-    assert apart(picture(live), first) == 0
-    live.load(usual(live))
-    drawn = live.client.txt2img()
-    assert apart(drawn.picture, plain) == 0 and "Astolfo" not in drawn.text
-    assert state(live)["recipe"] is None
-
-
-def test_another_checkpoint_beside_it_ends_it_too(live: Host) -> None:
-    """The WebUI may keep two models and change between them without reading a file."""
-    live.load(usual(live))
-    plain = picture(live)
-    try:
-        live.client.set_options(sd_checkpoints_limit=2)
-        put(live, merge_of(usual(live), f"{usual(live)}-other", 0.5))
-        merged = picture(live)
-        live.load(away(live))
-        picture(live)
-        live.load(usual(live))
-        drawn = live.client.txt2img()
-        assert apart(drawn.picture, plain) == 0 and "Astolfo" not in drawn.text
-        put(live, merge_of(usual(live), f"{usual(live)}-other", 0.5))
-        assert apart(picture(live), merged) == 0
-    finally:
-        live.client.set_options(sd_checkpoints_limit=1)
-        live.load(away(live))
-        live.load(usual(live))
-    assert apart(picture(live), plain) == 0
-
-
-def test_a_refiner_does_not_end_it(live: Host) -> None:
-    live.load(usual(live))
-    refined = {"refiner_checkpoint": f"{usual(live)}-b", "refiner_switch_at": 0.5, "n_iter": 2}
-    recipe = merge_of(usual(live), f"{usual(live)}-other", 0.7)
-    put(live, recipe)
-    merged, drawn = picture(live), live.client.txt2img(**refined)
-    assert apart(picture(live), merged) == 0
-    assert state(live)["recipe"] is not None
-    undo(live)
-    wanted = draw_baked(live, recipe, refined)[0]
-    assert [apart(one, two) for one, two in zip(drawn.pictures, wanted.pictures, strict=True)] == [0, 0]
-
-
 def test_the_encoded_empty_prompt_is_the_merge_s(live: Host) -> None:
     """The host fills up short negatives with it (``pad_cond_uncond``); it is encoded once per load."""
     values: dict[str, Any] = {"prompt": "a red cat, " * 30, "negative_prompt": "blue"}
@@ -195,7 +122,6 @@ def test_one_generation_asks_for_a_recipe(live: Host) -> None:
 def test_the_text_under_a_picture_draws_it_again(live: Host) -> None:
     live.load(usual(live))
     put(
-        live,
         merge_of(usual(live), f"{usual(live)}-other", None, blocks={"BASE": 0.2, "IN01": 0.9, "M00": 0.5, "VAE": 0.3}),
     )
     first = live.client.txt2img()
@@ -256,78 +182,20 @@ def test_every_weight_after_many_changes(inside: Host, stage: Stage) -> None:  #
     assert sizes[-1] - sizes[19] < 40, f"MB after each tenth change: {sizes[9::10]}"
 
 
-def test_fp8_weights_follow(live: Host, stage: Stage) -> None:
-    if live.kind != "a1111":
-        pytest.skip("reForge has no fp8 storage of this kind")
-    live.load("sd1")
-    recipe = merge_of("sd1", "sd1-other", 0.5)
-    for cached in (False, True):
-        stored = {"fp8_storage": "Enable", "cache_fp16_weight": cached}
-        try:
-            live.client.set_options(**stored)
-            for name in ("sd1-b", "sd1"):  # with fp8 on, a load rounds the noise schedule too (sd_models.py:414)
-                live.load(name)
-            plain = picture(live)
-            put(live, recipe)
-            found = [picture(live), picture(live, **lora("sd1"))]
-            undo(live)
-            assert apart(picture(live), plain) == 0
-            wanted = draw_baked(live, recipe, {}, lora("sd1"))
-            assert [apart(one, file.picture) for one, file in zip(found, wanted, strict=True)] == [0, 0]
-        finally:
-            live.client.set_options(fp8_storage="Disable", cache_fp16_weight=False)
-
-
-def test_reload_ui_leaves_no_merge_behind(live: Host) -> None:
-    from tests.hosts.webui.test_start_again import reload_page
-
-    live.load(usual(live))
-    plain = picture(live)
-    put(live, merge_of(usual(live), f"{usual(live)}-other", 0.5))
-    reload_page(live)
-    assert apart(picture(live), plain) == 0
-    assert live.webui.start == Start()
-
-
-def test_it_stands_while_a_file_is_baked_and_drawn_with(live: Host) -> None:
-    """Loading the baked file in the dropdown is a switch like any other."""
-    live.load(usual(live))
-    recipe = merge_of(usual(live), f"{usual(live)}-other", 0.5)
-    put(live, recipe)
-    with baked(live, recipe):
-        assert state(live)["recipe"] is None
-        assert "Astolfo merge" not in live.client.txt2img().text
-
-
-def test_a_vae_of_the_user_s_choice_stands_before_the_merge_s(live: Host, stage: Stage) -> None:
-    """The WebUI keeps the checkpoint's own VAE aside meanwhile: that is the one which is merged and undone."""
+def test_the_lab_draws_with_the_webui(live: Host) -> None:
     family = usual(live)
-    tensors = safetensors.torch.load_file(stage.models / f"{family}-other.safetensors")
-    chosen = {key.removeprefix(VAE): value for key, value in tensors.items() if key.startswith(VAE)}
-    file = stage.models / "suite.vae.safetensors"
-    safetensors.torch.save_file(chosen, file)
-    recipe = merge_of(family, f"{family}-other", 0.3, blocks={"VAE": 0.5})
-    try:
-        live.client.post("/sdapi/v1/refresh-vae", {})
-        live.load(family)
-        plain = picture(live)
-        put(live, recipe)
-        merged = picture(live)
-        live.client.set_options(sd_vae=file.name)
-        assert state(live)["recipe"] is not None
-        covered = picture(live)
-        assert apart(covered, merged) > 0
-        put(live, merge_of(family, f"{family}-other", 0.3, blocks={"VAE": 0.9}))
-        assert apart(picture(live), covered) == 0, "the chosen VAE draws"
-        undo(live)
-        live.client.set_options(sd_vae="Automatic")
-        assert apart(picture(live), plain) == 0
-        live.client.set_options(sd_vae=file.name)
-        put(live, recipe)
-        assert apart(picture(live), covered) == 0
-        live.client.set_options(sd_vae="Automatic")
-        assert apart(picture(live), merged) == 0
-    finally:
-        live.client.set_options(sd_vae="Automatic")
-        file.unlink()
-        live.client.post("/sdapi/v1/refresh-vae", {})
+    live.load(family)
+    recipe = merge_of(family, f"{family}-other", 0.3)
+    plain = picture(live)
+    put(live, merge_of(family, f"{family}-b", 0.2))
+    names = {"prompt": "prompt", "steps": "steps", "seed": "seed", "width": "width", "height": "height"}
+    asked = {ours: REQUEST[theirs] for ours, theirs in {**names, "cfg": "cfg_scale", "sampler": "sampler_name"}.items()}
+    body = {**asked, **recipe["models"], "ratio": 0.3, "dtype": "keep"}
+    drawn = live.client.call("POST", "/astolfo/v1/draw", body)
+    assert list(drawn) == ["base", "merge", "trained"]
+    assert state(live)["recipe"]["ratio"] == 0.2, "what stood before stands again"
+    put(live, recipe)
+    merged = picture(live)
+    assert apart(decode(drawn["base"]["png"]), plain) <= 1
+    assert apart(decode(drawn["merge"]["png"]), merged) <= 1 < apart(merged, plain)
+    assert "Astolfo merge" in drawn["merge"]["infotext"] and "Astolfo merge" not in drawn["base"]["infotext"]

@@ -11,7 +11,6 @@ import pytest
 from tests.hosts.webui.baking import merge_of, put, state, undo
 from tests.hosts.webui.calls import Drawn, Refused, apart, astolfo
 from tests.hosts.webui.stage import Host, Stage
-from tests.hosts.webui.test_live import live  # noqa: F401 - a fixture
 from tests.hosts.webui.test_xyz import grid, labels
 from tests.hosts.webui.webui import Start
 
@@ -39,7 +38,7 @@ def merged(text: str) -> str:
     return text.split("Astolfo merge: ")[1].split(", Version")[0]
 
 
-def test_ratios_of_the_recipe_that_stands(live: Host) -> None:  # noqa: F811
+def test_ratios_of_the_recipe_that_stands(live: Host) -> None:
     live.load("sd1")
     recipe = merge_of("sd1", "sd1-other", 0.5, blocks={"VAE": 0.2})
     wanted = alone(live, *({**recipe, "ratio": ratio} for ratio in (0.0, 0.3, 0.9)))
@@ -50,7 +49,7 @@ def test_ratios_of_the_recipe_that_stands(live: Host) -> None:  # noqa: F811
     assert apart(live.client.txt2img().picture, stood.picture) == 0
 
 
-def test_ratios_and_models_without_a_recipe(live: Host) -> None:  # noqa: F811
+def test_ratios_and_models_without_a_recipe(live: Host) -> None:
     live.load("sd1")
     plain = live.client.txt2img()
     pairs = [(name, ratio) for name in ("sd1-b", "sd1-other") for ratio in (0.2, 0.8)]
@@ -61,7 +60,7 @@ def test_ratios_and_models_without_a_recipe(live: Host) -> None:  # noqa: F811
     assert apart(drawn.picture, plain.picture) == 0 and "Astolfo" not in drawn.text
 
 
-def test_block_ratios_of_the_panel_s_recipe(live: Host) -> None:  # noqa: F811
+def test_block_ratios_of_the_panel_s_recipe(live: Host) -> None:
     live.load("sd1")
     recipe = merge_of("sd1", "sd1-other", 0.5)
     blocks = [{"IN00": 0.3, "M00": 0.9}, dict.fromkeys(_names(), 0.25)]
@@ -77,7 +76,7 @@ def _names() -> list[str]:
 @pytest.mark.parametrize(
     ("label", "text"), [(RATIO, "0.5, nan"), (MODEL, "sd1-b.safetensors, nothing"), (BLOCKS, "NO_PRESET")]
 )
-def test_a_bad_value_is_refused_before_anything_is_drawn(live: Host, label: str, text: str) -> None:  # noqa: F811
+def test_a_bad_value_is_refused_before_anything_is_drawn(live: Host, label: str, text: str) -> None:
     live.load("sd1")
     put(live, merge_of("sd1", "sd1-b", 0.5))
     with pytest.raises(Refused) as refused:
@@ -86,7 +85,7 @@ def test_a_bad_value_is_refused_before_anything_is_drawn(live: Host, label: str,
     assert state(live)["recipe"]["ratio"] == 0.5
 
 
-def test_after_cells_that_failed(live: Host) -> None:  # noqa: F811
+def test_after_cells_that_failed(live: Host) -> None:
     live.load("sd1")
     recipe = merge_of("sd1", "sd1-other", 0.5)
     put(live, recipe)
@@ -100,7 +99,7 @@ def test_after_cells_that_failed(live: Host) -> None:  # noqa: F811
         assert apart(live.client.txt2img().picture, stood.picture) == 0
 
 
-def test_after_an_interrupt(live: Host) -> None:  # noqa: F811
+def test_after_an_interrupt(live: Host) -> None:
     live.load("sd1")
     plain = live.client.txt2img()
     values = {"steps": 100}
