@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,13 +14,14 @@ from torch import Tensor
 from lib_astolfo.checkpoints.dtypes import CODES, SIZES
 from lib_astolfo.checkpoints.header import TensorInfo
 from lib_astolfo.checkpoints.reader import CheckpointFile
+from lib_astolfo.checkpoints.values import Magnitudes
 from lib_astolfo.checkpoints.writer import StreamingWriter
 from lib_astolfo.errors import BadInput, Failed
 
 Progress = Callable[[int, int, str], None]
 
 _BYTES = 4 << 20  # of a plain copy's parts
-_ELEMENTS = 1 << 20  # of a part that is converted or mended
+_ELEMENTS = 1 << 18  # of a part that is converted or mended
 _STEP = 32 << 20
 
 
@@ -114,6 +116,8 @@ class _Copier:
     def __init__(self, writer: StreamingWriter, total: int, progress: Progress | None) -> None:
         self._writer, self._total, self._progress = writer, total, progress
         self._buffer = memoryview(bytearray(min(_BYTES, max(1, total))))
+        self._stored, self._made = (torch.empty(_ELEMENTS * 8, dtype=torch.uint8) for _ in range(2))
+        self._magnitudes = Magnitudes(_ELEMENTS)
         self._done = self._told = 0
 
     def put(self, name: str, piece: Piece) -> int:
@@ -135,16 +139,24 @@ class _Copier:
     def _converted(self, name: str, piece: Piece, file: CheckpointFile, info: TensorInfo) -> int:
         taken, begin = 0, self._writer.begin(name)
         for first in range(0, info.elements, _ELEMENTS):
-            part = _read(file, info, first)
-            bad = ~_finite(part)
-            count = int(bad.sum())
+            part = self._stored[: min(_ELEMENTS, info.elements - first) * SIZES[info.dtype]].view(info.dtype)
+            file.read_into(part, info.begin + first * SIZES[info.dtype])
+            count = self._not_finite(part)
             if piece.checked and count:
-                part, taken = _patched(name, piece, part, bad, first), taken + count
-            out = part.to(piece.dtype)
-            if int((~_finite(out)).sum()) > (0 if piece.checked else count):
-                raise Failed(f"{name}: a value is too large for {CODES[piece.dtype]}; keep it in a wider dtype")
+                part, taken = _patched(name, piece, part, first), taken + count
+            out = part
+            if part.dtype != piece.dtype:
+                out = self._made[: part.numel() * SIZES[piece.dtype]].view(piece.dtype).copy_(part)
+                if self._not_finite(out) > (0 if piece.checked else count):
+                    raise Failed(f"{name}: a value is too large for {CODES[piece.dtype]}; keep it in a wider dtype")
             self._write(begin + first * SIZES[piece.dtype], out)
         return taken
+
+    def _not_finite(self, part: Tensor) -> int:
+        """How many values are NaN or infinite; a look at the exponents tells that there are none."""
+        if math.isfinite(self._magnitudes.largest(part)):
+            return 0
+        return int((~_finite(part)).sum())
 
     def _write(self, offset: int, data: Tensor | memoryview) -> None:
         self._writer.write(offset, data)
@@ -154,22 +166,18 @@ class _Copier:
             self._told = self._done
 
 
-def _read(file: CheckpointFile, info: TensorInfo, first: int) -> Tensor:
-    part = torch.empty(min(_ELEMENTS, info.elements - first), dtype=info.dtype)
-    file.read_into(part, info.begin + first * SIZES[info.dtype])
-    return part
-
-
 def _finite(part: Tensor) -> Tensor:
     return (part if part.dtype.itemsize > 1 else part.float()).isfinite()
 
 
-def _patched(name: str, piece: Piece, part: Tensor, bad: Tensor, first: int) -> Tensor:
+def _patched(name: str, piece: Piece, part: Tensor, first: int) -> Tensor:
     """The part with the donor's values where its own are not finite."""
     if piece.donor is None:
         raise Failed(f"{name}: values that are not finite, and the other file has no such tensor")
-    other = _read(*piece.donor, first)
+    file, info = piece.donor
+    other, bad = torch.empty(part.numel(), dtype=info.dtype), ~_finite(part)
+    file.read_into(other, info.begin + first * SIZES[info.dtype])
     if int((~_finite(other))[bad].sum()):
-        raise Failed(f"{name}: values that are not finite in {piece.donor[0].path.name} either")
+        raise Failed(f"{name}: values that are not finite in {file.path.name} either")
     wide = torch.float64 if torch.float64 in (part.dtype, other.dtype) else torch.float32
     return torch.where(bad, other.to(wide), part.to(wide))

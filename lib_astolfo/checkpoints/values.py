@@ -74,13 +74,29 @@ def check(file: CheckpointFile, progress: Progress | None = None) -> Values:
     return Values(sum(info.elements for info in infos), found)
 
 
+class Magnitudes:
+    """The largest magnitude of parts of up to ``elements`` values, without fresh memory for each."""
+
+    def __init__(self, elements: int) -> None:
+        self._bits = torch.empty(elements * 8, dtype=torch.uint8)
+
+    def largest(self, part: Tensor) -> float:
+        """Inf or NaN if there is one. ``part``: contiguous, of any floating point dtype, not empty."""
+        if part.dtype not in _BITS:  # fp8 has no arithmetic of its own
+            part = part.float()
+        integer, magnitude = _BITS[part.dtype]
+        bits = self._bits[: part.numel() * SIZES[part.dtype]].view(integer)
+        torch.bitwise_and(part.reshape(-1).view(integer), magnitude, out=bits)
+        return float(bits.amax().view(part.dtype))
+
+
 class _Scanner:
     """Figures of one tensor after the other, in the same buffers."""
 
     def __init__(self) -> None:
         self._raw = torch.empty(_ELEMENTS * 8, dtype=torch.uint8)
-        self._bits = torch.empty(_ELEMENTS * 8, dtype=torch.uint8)
         self._wide = torch.empty(_ELEMENTS)
+        self._magnitudes = Magnitudes(_ELEMENTS)
 
     def figures(self, file: CheckpointFile, info: TensorInfo) -> Figures:
         size = SIZES[info.dtype]
@@ -90,7 +106,7 @@ class _Scanner:
             part = self._raw[: min(_ELEMENTS, info.elements - first) * size].view(info.dtype)
             file.read_into(part, info.begin + first * size)
             wide = part if info.dtype == torch.float64 else self._wide[: part.numel()].copy_(part)
-            top = self._top(part if info.dtype in _BITS else wide)
+            top = self._magnitudes.largest(part)
             if not math.isfinite(top):
                 nan, infinite = nan + int(wide.isnan().sum()), infinite + int(wide.isinf().sum())
                 wide = wide.double().nan_to_num(0.0, 0.0, 0.0)
@@ -99,13 +115,6 @@ class _Scanner:
             squares += self._squares(wide)
         rms = math.sqrt(squares / max(1, info.elements - nan - infinite))
         return Figures(info.elements, nan, infinite, largest, rms)
-
-    def _top(self, part: Tensor) -> float:
-        """The largest magnitude; Inf or NaN if there is one."""
-        integer, magnitude = _BITS[part.dtype]
-        bits = self._bits[: part.numel() * SIZES[part.dtype]].view(integer)
-        torch.bitwise_and(part.view(integer), magnitude, out=bits)
-        return float(bits.amax().view(part.dtype))
 
     @staticmethod
     def _squares(wide: Tensor) -> float:
