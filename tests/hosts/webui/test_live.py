@@ -121,9 +121,8 @@ def test_one_generation_asks_for_a_recipe(live: Host) -> None:
 
 def test_the_text_under_a_picture_draws_it_again(live: Host) -> None:
     live.load(usual(live))
-    put(
-        merge_of(usual(live), f"{usual(live)}-other", None, blocks={"BASE": 0.2, "IN01": 0.9, "M00": 0.5, "VAE": 0.3}),
-    )
+    blocks = {"BASE": 0.2, "IN01": 0.9, "M00": 0.5, "VAE": 0.3}
+    put(live, merge_of(usual(live), f"{usual(live)}-other", None, blocks=blocks))
     first = live.client.txt2img()
     undo(live)
     again = read(live.client.call("POST", "/sdapi/v1/txt2img", {"infotext": first.text}))
