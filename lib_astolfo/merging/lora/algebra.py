@@ -6,6 +6,8 @@ and WebUIs do not have. Blocks of rows keep the memory small and warm: fresh mem
 
 * LoRA, LoCon: Hu et al. 2021, arXiv:2106.09685; with a Tucker core (``mid``), LoHa and LoKr: Yeh et al. 2023,
   arXiv:2309.14859; LoHa after Hyeon-Woo et al. 2021, arXiv:2108.06098.
+  The scale of LoHa and LoKr counts once, as in what LyCORIS trains and A1111 draws; LyCORIS' own merge has it squared
+  (3.4.0 and 4.1.3, modules/loha.py and lokr.py, ``get_diff_weight``).
 * DoRA: Liu et al. 2024, arXiv:2402.09353. ``dora_scale`` of [out, 1] goes with one norm for each output, of [1, in]
   with one for each input (LyCORIS before 3.0). At a weight w the result is W + w·(DoRA(W + ΔW) - W), as
   A1111 and ComfyUI have it. A1111 always takes the norm over the inputs, also where the file says otherwise.

@@ -21,8 +21,9 @@ def shape(module: Module) -> tuple[int, ...]:
     if "hada_t1" in shapes:
         return (shapes["hada_w1_a"][1], shapes["hada_w1_b"][1], *shapes["hada_t1"][2:])
     if module.kind == "lokr":
-        (a, c), (b, d, *kernel) = _side(shapes, "lokr_w1"), _side(shapes, "lokr_w2")
-        return (a * b, c * d, *kernel) if kernel or not _is_convolution(module.name) else ()
+        (a, c), w2 = _side(shapes, "lokr_w1"), _side(shapes, "lokr_w2")
+        known = len(w2) > 2 or not _is_convolution(module.name)
+        return (a * w2[0], c * w2[1], *w2[2:]) if known else ()
     if module.kind == "loha" and not _is_convolution(module.name):
         return (shapes["hada_w1_a"][0], shapes["hada_w1_b"][1])
     return ()
