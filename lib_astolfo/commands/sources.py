@@ -67,8 +67,8 @@ def _find(name: str, digest: str, workspace: Workspace) -> Path:
     same = [entry.path for entry in entries if entry.path.stem.lower() == stem]
     if len(same) == 1:
         return same[0]
-    names = [entry.name for entry in entries]
-    near = get_close_matches(name, names, 3, 0.5)
+    names = {entry.path.stem: entry.name for entry in entries}
+    near = [names[one] for one in get_close_matches(PurePath(name).stem, names, 3, 0.5)]
     known = f"of that name or hash; near: {', '.join(near)}" if near else "of that name or hash in the models folders"
     found = f"no file of that name{f' or sha256 {digest[:10]}' if digest else ''}" if not same else f"{len(same)} files"
     raise BadInput(f"models: {name}", found, f"one checkpoint {known}")
