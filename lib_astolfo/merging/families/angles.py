@@ -24,7 +24,8 @@ def _lengths(a: Tensor, b: Tensor, *, place: Place, **_options: Any) -> Tensor:
 def _lengths_from_c(a: Tensor, b: Tensor, c: Tensor, *, place: Place, **_options: Any) -> Tensor:
     """‖A - C‖², ⟨A - C, B - C⟩, ‖B - C‖² of a part; shape [3]."""
     aa = ab = bb = 0.0
-    inputs = (tensor.contiguous() for tensor in (a, b, c))
+    dtype = torch.promote_types(a.dtype, torch.float32)
+    inputs = (tensor.to(dtype).contiguous() for tensor in (a, b, c))
     for part_a, part_b, part_c, x, y in blocks(*inputs, spare=2, dtype=torch.float64):
         x.copy_(part_a - part_c)
         y.copy_(part_b - part_c)

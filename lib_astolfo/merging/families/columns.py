@@ -29,6 +29,8 @@ def products(a: Tensor, b: Tensor, *, place: Place, **_options: Any) -> Tensor:
     dtype = torch.promote_types(a.dtype, torch.float32)
     inputs = (tensor.to(dtype).contiguous() for tensor in (a, b))
     sums = torch.zeros(3, count, dtype=torch.float64, device=a.device)
+    if not a.numel():
+        return sums
     exact = None if count >= _WIDE else torch.float64
     for x, y, product in blocks(*inputs, spare=1, size=rows * count):
         table = product.view(-1, count)
@@ -55,6 +57,8 @@ def defined(sums: Tensor) -> Tensor:
 
 def lerp_into(out: Tensor, a: Tensor, b: Tensor, weights: Tensor) -> None:
     """out = (1 - weights)·A + weights·B, a weight per column [columns], over whole rows."""
+    if not out.numel():
+        return
     count, rows = _columns(a), _rows(a)
     repeated = weights.to(out.dtype).repeat(rows)
     for to, x, y in blocks(out, a, b, size=rows * count):

@@ -8,6 +8,7 @@ comparisons are left out that it does not depend on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Lazy:
         return self._result
 
 
-Item = Tensor | Lazy
+Item: TypeAlias = "Tensor | Lazy"
 
 
 def value(item: Item) -> Tensor:

@@ -19,7 +19,8 @@ def geometric_sum_into(out: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> No
     """out = Re(A^(1 - alpha)·B^alpha), as |A|·(|B| / |A|)^alpha·cos(angle).
 
     With c = cos(pi·alpha) the cosine is 1 or c if A is positive and B too or not, and -1 or -c if A is negative and B
-    too or not. Where A or B is 0 so is the result (sd-mecha: 1 or not finite for an alpha outside 0..1).
+    too or not. Where A or B is 0 so is the result (sd-mecha: 1 or not finite for an alpha outside 0..1). The power is
+    taken as the square of its root, so that a tiny A does not overflow it on the way.
     """
     if alpha in (0, 1):
         out.copy_(b if alpha else a)
@@ -28,7 +29,8 @@ def geometric_sum_into(out: Tensor, a: Tensor, b: Tensor, *, alpha: float) -> No
     for to, x, y, size, of_a, of_b in blocks(out, a, b, spare=3):
         torch.abs(y, out=to).clamp_min_(TINY).log_()
         torch.abs(x, out=size).clamp_min_(TINY)
-        to.sub_(torch.log(size, out=of_a)).mul_(alpha).exp_().mul_(size)
+        to.sub_(torch.log(size, out=of_a)).mul_(alpha / 2).exp_()
+        to.mul_(size.mul_(to))
         torch.sign(x, out=of_a)
         torch.sign(y, out=of_b)
         to.mul_(of_a).mul_(of_b)
