@@ -95,7 +95,8 @@ class LiveMerges:
                 from lib_astolfo.commands.live import resolve_all
 
                 resolve_all(wanted, workspace)
-                workspace.live().apply(wanted)
+                for note in workspace.live().apply(wanted).notes:
+                    p.comment(f"Astolfo merge: {note}")
             live.forget_conds(p)
         setattr(p, PREPARED, Waiting(model.entry.path, wanted))
 

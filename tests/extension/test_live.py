@@ -76,7 +76,11 @@ class Job:
     def __init__(self) -> None:
         self.extra_generation_params: dict[str, str] = {}
         self.closed = 0
+        self.comments: list[str] = []
         self.cached_c = ["key", "value"]
+
+    def comment(self, text: str) -> None:
+        self.comments.append(text)
 
     def close(self) -> None:
         self.closed += 1
