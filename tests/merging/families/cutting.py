@@ -81,6 +81,13 @@ def measured(method: Method, tensors: Sequence[Tensor], size: int, **options: Op
     return found
 
 
+def counted(method: Method, tensors: Sequence[Tensor], **options: Option) -> tuple[Tensor, ...]:
+    """As ``measured`` of a whole tensor, the last figure as it is before it is finished."""
+    values, found = method.complete(options), measured(method, tensors, 1 << 30, **options)
+    last = method.measures[-1].part(*tensors, place=Place("key", 0, tuple(tensors[0].shape), found[:-1]), **values)
+    return (*found[:-1], last)
+
+
 def in_parts(
     method: Method, tensors: Sequence[Tensor], size: int, figures: tuple[Tensor, ...] = (), **options: Option
 ) -> Tensor:
