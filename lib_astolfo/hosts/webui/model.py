@@ -134,14 +134,16 @@ class WebuiModel:
         """
         sd_model = self._sd_model() if self.kept else self._live()
         self._backend.settle(sd_model)
-        live = self._backend.weights(sd_model)
+        there = self._backend.weights(sd_model)
+        if any(tensor.is_meta for tensor in there.values()):
+            raise Failed(f"{self.entry.name}: the WebUI has freed its memory; load it again")
         if self._source is None:
-            return live
+            return there
         found = {}
         for name, info in self._source.tensors.items():
-            tensor = live.get(name)
+            tensor = there.get(name)
             if tensor is None and name.startswith(OLD_CLIP[0]):
-                tensor = live.get(name.replace(*OLD_CLIP, 1))
+                tensor = there.get(name.replace(*OLD_CLIP, 1))
             if tensor is not None and tuple(tensor.shape) == tuple(info.shape):
                 found[name] = tensor
         return found

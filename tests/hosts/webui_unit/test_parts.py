@@ -194,6 +194,10 @@ def test_a_model_does_not_outlive_its_checkpoint() -> None:
         model.weights()
     model = made(current, Backend())
     assert model.weights()
+    own = current["model"].weights
+    current["model"].weights = {name: tensor.to("meta") for name, tensor in own.items()}
+    with pytest.raises(Failed, match="freed"):
+        model.weights()
     current["model"] = Loaded("x.ckpt")
     gc.collect()
     with pytest.raises(Failed, match="another model"):
