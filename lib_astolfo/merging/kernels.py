@@ -24,6 +24,8 @@ _EXPONENT = {
 }
 
 
+#: Views of buffers that are remembered.
+VIEWS = 512
 #: Integer dtype with the bits of a floating one.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -36,6 +38,8 @@ class Scratch:
 
     def __init__(self, device: torch.device | str = "cpu", *, pinned: bool = False) -> None:
         self._slots: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._views: dict[tuple[int, int, torch.dtype], Tensor] = {}
         self._next = 0
         self._device = torch.device(device)
         self._pinned = pinned
@@ -55,14 +59,10 @@ class Scratch:
     def take(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         """An uninitialised contiguous tensor, valid until ``reset``."""
         count = math.prod(shape)
-        size = count * SIZES[dtype]
-        if self._next == len(self._slots):
-            self._slots.append(self._allocate(size))
-        elif len(self._slots[self._next]) < size:
-            self._slots[self._next] = self._allocate(size)
-        slot = self._slots[self._next]
-        self._next += 1
-        flat = slot[:size].view(dtype)
+        slot, self._next = self._next, self._next + 1
+        flat = self._views.get((slot, count, dtype))
+        if flat is None:
+            flat = self._view(slot, count, dtype)
         return flat if len(shape) == 1 else flat.view(tuple(shape))
 
     @property
@@ -73,7 +73,22 @@ class Scratch:
     @property
     def nbytes(self) -> int:
         """Bytes that the buffers hold."""
-        return sum(len(slot) for slot in self._slots)
+        return sum(self._sizes)
+
+    def _view(self, slot: int, count: int, dtype: torch.dtype) -> Tensor:
+        """The beginning of a buffer, which is made larger if it must; making a view takes longer than finding it."""
+        size = count * SIZES[dtype]
+        if slot == len(self._slots):
+            self._slots.append(self._allocate(size))
+            self._sizes.append(size)
+        elif self._sizes[slot] < size:
+            self._views = {key: view for key, view in self._views.items() if key[0] != slot}
+            self._slots[slot], self._sizes[slot] = self._allocate(size), size
+        if len(self._views) >= VIEWS:
+            self._views.clear()
+        flat = self._slots[slot][:size].view(dtype)
+        self._views[slot, count, dtype] = flat
+        return flat
 
     def _allocate(self, size: int) -> Tensor:
         return torch.empty(size, dtype=torch.uint8, device=self._device, pin_memory=self._pinned)

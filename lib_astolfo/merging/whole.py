@@ -32,6 +32,7 @@ class Whole:
         self._bounds = runs.parts(self._task)
         self._loaded: tuple[int, list[Tensor]] | None = None
         self._bad: Tensor | None = None
+        self._sound = False  # every part has been looked at, and every value was finite
         self._leaves: list[Tensor] = []
         self._open = ExitStack()
         self._buffers = computer.buffers
@@ -80,6 +81,7 @@ class Whole:
         if self._loaded is not None:
             yield self._loaded
             return
+        clean = True
         for start, stop in self._bounds:
             self._computer.wait()
             self._computer.reset()
@@ -88,10 +90,13 @@ class Whole:
             chunk = Chunk(self._run, start, stop)
             read = self._common if self._task.common is not None else self._computer.leaf
             self._leaves = [read(chunk, i, self._buffers) for i in range(len(self._task.value.leaves))]
-            self._clean(start, stop)
+            if not self._sound:
+                self._clean(start, stop)
+                clean = clean and self._bad is None
             if len(self._bounds) == 1:
                 self._loaded = start, self._leaves
             yield start, self._leaves
+        self._sound = clean
 
     def _common(self, chunk: Chunk, leaf: int, buffers: kernels.Scratch) -> Tensor:
         """The channels of a convolution that all models have."""
