@@ -132,9 +132,9 @@ def subset(size: Tensor, words: Sequence[Tensor]) -> list[Tensor]:
     masks = []
     for model, word in enumerate(words):
         uniform = (word.double() + 2.0**31) / 2.0**32
-        taken = uniform * (len(words) - model) < left
-        left -= taken
-        masks.append(taken.to(torch.int32))
+        taken = (uniform * (len(words) - model) < left).to(torch.int32)
+        left.sub_(taken)
+        masks.append(taken)
     return masks
 
 
