@@ -111,10 +111,10 @@ def compare(
     found: dict[str, Gram] = {}
     if base is not None and with_base:
         rows = [*pair, difference(0, 2), difference(1, 2)]
-        found |= grams([a, b, base], rows, with_base, threads=threads, largest=True, progress=progress)
+        found |= grams([a, b, base], rows, with_base, threads=threads, largest=(2,), progress=progress)
     rest = [name for name in shared if name not in found]
     if rest:
-        found |= grams([a, b], pair, rest, threads=threads, largest=True, progress=progress)
+        found |= grams([a, b], pair, rest, threads=threads, largest=(2,), progress=progress)
     found = {name: found[name] for name in shared}
     bad = tuple(name for name, gram in found.items() if not gram.finite)
     good = {name: gram for name, gram in found.items() if name not in bad}

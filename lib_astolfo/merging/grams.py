@@ -6,7 +6,7 @@ figures do not depend on the number of threads, because a tensor is summed by on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ Row = Mapping[int, float]
 
 _NUMBERS = 1 << 19  # of all buffers of a thread together: they stay in the processor's cache
 _LEAST, _MOST = 1 << 13, 1 << 17  # elements of a part
-_FEW = 4  # vectors up to which pairs are multiplied one by one
+_FEW = 5  # vectors up to which pairs are multiplied one by one
 _DIRECT = (torch.float64, torch.int64, torch.int32)  # what float32 cannot hold
 
 
@@ -63,7 +63,7 @@ def grams(
     names: Sequence[str],
     *,
     threads: int = 2,
-    largest: bool = False,
+    largest: Collection[int] = (),
     progress: Progress | None = None,
 ) -> dict[str, Gram]:
     """One Gram for each tensor.
@@ -73,7 +73,7 @@ def grams(
         rows: each vector as factors of models, by their place in ``files``; empty for zeros.
         names: tensors that all files have in one shape.
         threads: worker threads; the figures do not depend on it.
-        largest: whether the largest magnitudes are wanted too.
+        largest: rows whose largest magnitudes are wanted too.
         progress: called with bytes begun and bytes in all; may raise to stop.
 
     Raises:
@@ -108,7 +108,7 @@ class _Item:
 class _Summer:
     """One thread's buffers: stored bytes, float32, and float64 rows of models and vectors."""
 
-    def __init__(self, files: Sequence[CheckpointFile], rows: Sequence[Row], largest: bool) -> None:
+    def __init__(self, files: Sequence[CheckpointFile], rows: Sequence[Row], largest: Collection[int]) -> None:
         self._files, self._rows, self._largest = files, rows, largest
         self.size = max(_LEAST, min(_MOST, _NUMBERS // (len(files) + len(rows))))
         self._raw = torch.empty(self.size * 8, dtype=torch.uint8)
@@ -119,15 +119,16 @@ class _Summer:
     def gram(self, item: _Item) -> Gram:
         """The sums over a whole tensor."""
         elements = item.infos[0].elements
-        result = Gram.empty(len(self._rows))
+        products, largest = Gram.empty(len(self._rows)).products, Gram.empty(len(self._rows)).largest
         for first in range(0, elements, self.size):
             count = min(self.size, elements - first)
             for index, info in enumerate(item.infos):
                 self._load(index, info, first, count)
             vectors = self._combine(count)
-            largest = _largest(vectors) if self._largest else result.largest
-            result += Gram(count, _products(vectors), largest)
-        return result
+            products += _products(vectors)
+            if self._largest:
+                largest = torch.maximum(largest, _largest(vectors, self._largest))
+        return Gram(elements, products, largest)
 
     def _load(self, index: int, info: TensorInfo, first: int, count: int) -> None:
         size = SIZES[info.dtype]
@@ -138,30 +139,41 @@ class _Summer:
         else:
             self._models[index, :count].copy_(self._single[:count].copy_(part))
 
-    def _combine(self, count: int) -> Tensor:
-        """The vectors [k, count]."""
-        vectors = self._vectors[: len(self._rows) * count].view(len(self._rows), count)
-        for vector, row in zip(vectors, self._rows, strict=True):
+    def _combine(self, count: int) -> list[Tensor]:
+        """The vectors [count] each; a model that is one itself is not copied."""
+        vectors = []
+        for index, row in enumerate(self._rows):
             first, *rest = row.items() or ((0, 0.0),)
-            torch.mul(self._models[first[0], :count], first[1], out=vector)
-            for model, factor in rest:
-                vector.add_(self._models[model, :count], alpha=factor)
+            model = self._models[first[0], :count]
+            if first[1] == 1.0 and not rest:
+                vectors.append(model)
+                continue
+            vector = self._vectors[index * count : (index + 1) * count]
+            if len(rest) == 1 and (first[1], rest[0][1]) == (1.0, -1.0):
+                torch.sub(model, self._models[rest[0][0], :count], out=vector)
+            else:
+                torch.mul(model, first[1], out=vector)
+                for other, factor in rest:
+                    vector.add_(self._models[other, :count], alpha=factor)
+            vectors.append(vector)
         return vectors
 
 
-def _products(vectors: Tensor) -> Tensor:
+def _products(vectors: Sequence[Tensor]) -> Tensor:
     """All inner products; few by pairs, which reads each vector from the cache, many by one product of matrices."""
     count = len(vectors)
     if count > _FEW:
-        return vectors @ vectors.T
-    result = torch.empty(count, count, dtype=torch.float64)
-    for i in range(count):
-        for j in range(i, count):
-            result[i, j] = result[j, i] = torch.dot(vectors[i], vectors[j])
-    return result
+        matrix = torch.stack(list(vectors))
+        return matrix @ matrix.T
+    found = {(i, j): float(torch.dot(vectors[i], vectors[j])) for i in range(count) for j in range(i, count)}
+    pairs = [[found[min(i, j), max(i, j)] for j in range(count)] for i in range(count)]
+    return torch.tensor(pairs, dtype=torch.float64)
 
 
-def _largest(vectors: Tensor) -> Tensor:
-    """The largest magnitude of each; row by row, which is ten times faster than along a dimension."""
-    ends = [torch.aminmax(vector) for vector in vectors]
-    return torch.stack([torch.maximum(-low, high) for low, high in ends])
+def _largest(vectors: Sequence[Tensor], wanted: Collection[int]) -> Tensor:
+    """The largest magnitude of those wanted; row by row, which is ten times faster than along a dimension."""
+    found = torch.zeros(len(vectors), dtype=torch.float64)
+    for index in wanted:
+        low, high = torch.aminmax(vectors[index])
+        found[index] = torch.maximum(-low, high)
+    return found

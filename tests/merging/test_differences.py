@@ -230,7 +230,7 @@ def test_vectors_of_integers_doubles_and_fp8(make: Make) -> None:
     fine = torch.full((5,), 1 + 2**-40, dtype=torch.float64)
     one = CheckpointFile.open(make("a", 1, extra={"whole": whole, "fine": fine, "fp8": fp8}))
     two = CheckpointFile.open(make("b", 1, extra={"whole": whole - 1, "fine": fine - 2**-40, "fp8": fp8.half()}))
-    found = grams.grams([one, two], [grams.difference(0, 1), {}], ["whole", "fine", "fp8"], largest=True)
+    found = grams.grams([one, two], [grams.difference(0, 1), {}], ["whole", "fine", "fp8"], largest=(0, 1))
     assert found["whole"].products[0, 0] == 5.0
     assert found["fine"].largest.tolist() == [2**-40, 0.0]
     assert found["fp8"].products.tolist() == [[0.0, 0.0], [0.0, 0.0]]
