@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Union
 
-from omegaconf import OmegaConf
-
-from lib_astolfo.merging import recipe_check, recipe_reading
+from lib_astolfo.merging import recipe_check, recipe_reading, recipe_yaml
 from lib_astolfo.merging.lora.use import LoraUse
 from lib_astolfo.merging.recipe_check import DTYPES, ENGINE_OPTIONS
 from lib_astolfo.merging.recipe_reading import read_blocks
@@ -107,7 +105,7 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """YAML text that ``from_yaml`` reads back to an equal recipe."""
-        return OmegaConf.to_yaml(OmegaConf.create(self.to_dict()))
+        return recipe_yaml.dump(self.to_dict())
 
     def with_ratio(self, ratio: float) -> Recipe:
         """The same recipe at another ratio; blocks, elements and patterns that are named keep theirs."""

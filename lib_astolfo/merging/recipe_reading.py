@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from lib_astolfo.checkpoints import presets
 from lib_astolfo.checkpoints.blocks import finite, parse_weights
 from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging import adjust, elemental
+from lib_astolfo.merging import adjust, elemental, recipe_yaml
 from lib_astolfo.merging.lora.use import read_uses
 from lib_astolfo.merging.recipe_check import ENGINE_OPTIONS
 
@@ -50,14 +48,14 @@ def load_yaml(path: str | Path) -> Mapping[str, Any]:
 def parse_yaml(text: str, where: str) -> Mapping[str, Any]:
     """The mapping in a YAML text. Raises BadInput."""
     try:
-        data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        data = recipe_yaml.load(text)
     except RecursionError as error:
-        raise BadInput(where, "a recipe that contains itself", "a tree of recipes that ends in files") from error
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
+        raise BadInput(where, "recipes in recipes without end", "a tree of recipes that ends in files") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise BadInput(where, error, "YAML of a recipe") from error
     if not isinstance(data, Mapping):
         raise BadInput(where, type(data).__name__, "a mapping with 'method' and 'models'")
-    return data  # type: ignore[return-value]
+    return data
 
 
 def read(

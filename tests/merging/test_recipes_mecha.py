@@ -149,6 +149,26 @@ def test_ratios_by_class_part_and_block(merged: Merged, models: Path) -> None:
         torch.testing.assert_close(blocks[key], torch.lerp(*given(models, key)[:2], 0.5))
 
 
+def test_a_running_average_is_one_mean(merged: Merged, models: Path) -> None:
+    """However long it is: a recipe of a hundred models is not a hundred recipes deep."""
+    text = NEW + 'merge "weighted_sum" &1 &0 alpha=0.5\nmerge "weighted_sum" &2 &3 alpha=0.75\n'
+    recipe = recipes.read(text).recipe
+    assert recipe.method == "n_average" and recipe.models == {"a": "c", "b": "b", "c": "a"}
+    assert recipe.ratio == {"a": 0.25, "b": 0.375, "c": 0.375} and recipe.blocks == {"VAE": 1.0}
+    made = merged(text)
+    for key in (BLOCK, VAE):
+        a, b, c = given(models, key)
+        torch.testing.assert_close(made[key], (3 * a + 3 * b + 2 * c) / 8)
+    lines = [f'model "m{i}" model_config="sdxl-sgm" merge_space="weight"' for i in range(100)]
+    lines += ['merge "weighted_sum" &0 &1 alpha=0.5', *(f'merge "weighted_sum" &{i} &{98 + i}' for i in range(2, 100))]
+    long = recipes.read("version 0.1.0\n" + "\n".join(lines)).recipe
+    assert len(long.files()) == 100 and Recipe.from_yaml(long.to_yaml()) == long
+    old = recipes.read(OLD + 'merge "weighted_sum" &1 &0 alpha=0.5\nmerge "weighted_sum" &2 &3 alpha=0.75\n').recipe
+    assert old.blocks is None and old.method == "n_average"
+    mixed = inner(recipes.read(NEW + 'merge "weighted_sum" &0 &1\nmerge "slerp" &3 &2\n').recipe, "a")
+    assert mixed.method == "weighted_sum"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "found"),
     [

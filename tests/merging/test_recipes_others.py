@@ -234,3 +234,20 @@ def test_writers_of_text() -> None:
     text, notes = writing.WRITERS["a1111"](recipe)
     assert json.loads(text)["primary_model_hash"] == "0" * 64 and "b" in notes[0]
     assert Recipe.from_yaml(writing.WRITERS["yaml"](recipe)[0]) == recipe
+
+
+def test_a_long_history_stays_a_recipe() -> None:
+    """A1111's running average of 60 models is 60 baked merges in each other; some names look like numbers."""
+    entries: dict[str, Any] = {f"{i:064x}": {"name": f"{i}e{i}", "sd_merge_recipe": None} for i in range(60)}
+
+    def merged_from(a: int, b: int) -> dict[str, Any]:
+        hashes = {"primary_model_hash": f"{a:064x}", "secondary_model_hash": f"{b:064x}"}
+        return {"type": "webui", "interp_method": "Weighted sum", "multiplier": 0.5, **hashes}
+
+    for i in range(60, 119):
+        before = i - 1 if i > 60 else 0
+        entries[f"{i:064x}"] = {"name": f"m{i}", "sd_merge_recipe": merged_from(before, i - 59)}
+    header = {"sd_merge_recipe": merged_from(118, 0), "sd_merge_models": entries}
+    recipe = recipes.from_header(header).recipe
+    assert len(recipe.files()) == 60 and recipe.files()[1] == "1e1"
+    assert Recipe.from_yaml(recipe.to_yaml()) == recipe

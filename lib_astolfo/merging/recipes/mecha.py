@@ -14,7 +14,7 @@ from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import methods, policy
 from lib_astolfo.merging.recipe import ModelValue, Recipe
 
-from . import mecha_ratios, mecha_text, spread
+from . import mecha_ratios, mecha_text, spread, sums
 from .mecha_methods import ALPHA, MOVES_ALONG, PARAMETERS, RENAMED, TIES, scalar_options
 from .mecha_nodes import KINDS, LORA, Delta, Mask, Numbers, Part, Perpendicular, Result, Weight
 from .mecha_text import CALL, NEW, Line, Ref, Script, Value
@@ -33,7 +33,8 @@ def read(text: str, where: str = "recipe") -> Reading:
         found = "one model, unmerged" if isinstance(result, Weight) else KINDS[type(result)]
         raise refuse(where, last, f"{found} as the result", "weights merged from at least two models")
     translator.notes.add(f"sd-mecha recipe, dialect {script.dialect}")
-    return Reading("mecha", replace(result.model, dtype="fp16"), translator.notes.all())
+    recipe = sums.collapse(result.model, translator.notes)
+    return Reading("mecha", replace(recipe, dtype="fp16"), translator.notes.all())
 
 
 class _Translator:
