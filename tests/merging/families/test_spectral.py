@@ -77,7 +77,7 @@ def test_the_first_factor_grows_with_the_ratio() -> None:
     assert sizes == sorted(sizes)
     assert sizes[0] == 1
     assert sizes[-1] == 1280 * 640
-    assert 0.9 < sizes[5] ** 2 / (1280 * 640) < 1.1
+    assert sizes[5] in (800, 1024)
 
 
 MODELS = [
