@@ -35,11 +35,12 @@ _TEXTS = {
 
 
 def identity(header: bytes, files: Mapping[str, CheckpointFile], device: str) -> dict[str, Any]:
-    """What must be the same for a merge to go on: plain values."""
+    """What must be the same for a merge to go on: plain values. Inputs by inode, size and time; a device's number can
+    be another after the machine was started anew."""
     return {
         "program": [VERSION, torch.__version__, device],
         "output": hashlib.sha256(header).hexdigest(),
-        "inputs": {name: list(file.identity()) for name, file in files.items()},
+        "inputs": {name: list(file.identity()[1:]) for name, file in files.items()},
     }
 
 

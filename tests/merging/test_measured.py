@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lib_astolfo.errors import Failed, Stopped
-from lib_astolfo.merging import figures, formula, limits, methods, runs
+from lib_astolfo.merging import figures, formula, kernels, limits, methods, runs, workers, writing
+from lib_astolfo.merging.compute import Computer
 from lib_astolfo.merging.engine import merge
 from lib_astolfo.merging.live import LiveWeights
 from lib_astolfo.merging.method import Place
@@ -247,12 +248,36 @@ def test_whole_tensors_are_lent_one_at_a_time(
     assert max(lent) > 1000
 
 
+def test_memory_does_not_grow_with_the_models(
+    make: Make, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Buffers of 24 models stay within those allowed, a fraction of what one of their tensors takes in fp32."""
+    monkeypatch.setattr(runs, "SMALLEST", 1 << 10)
+    monkeypatch.setattr(runs, "PART", 1 << 18)
+    monkeypatch.setattr(runs, "SCRATCH", 1 << 21)
+    names = [f"m{number}" for number in range(24)]
+    for seed, name in enumerate(names):
+        make(name, seed, extra={BIG: torch.randn(500, 1000, generator=torch.Generator().manual_seed(seed)).half()})
+    crews: list[Computer] = []
+    real = writing.Crew.computer
+
+    def watched(self: writing.Crew, scratch: kernels.Scratch | None = None) -> Computer:
+        crews.append(real(self, scratch))
+        return crews[-1]
+
+    monkeypatch.setattr(writing.Crew, "computer", watched)
+    for count in (2, 24):
+        models = {"base": names[0], "a": names[1]} | {name: name for name in names[2:count]}
+        merge(Recipe("trim", models, options={"k": 0.5}), resolve, tmp_path / f"{count}.safetensors", threads=2)
+    used = [computer.scratch.nbytes for computer in crews]
+    assert 100_000 < max(used) <= 1 << 21
+    assert 20 * max(used) < 500 * 1000 * 4 * 24
+
+
 @pytest.mark.parametrize("method", ["trim", "whole"])
 def test_a_long_tensor_can_be_stopped(
     make: Make, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    from lib_astolfo.merging import workers
-
     monkeypatch.setattr(workers, "PATIENCE", 0.0)
     for seed, name in enumerate("abcd"):
         make(name, seed, extra={BIG: torch.randn(300, 300).half()})

@@ -13,7 +13,7 @@ import torch
 
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import Stopped
-from lib_astolfo.merging import formula, plan, runs
+from lib_astolfo.merging import formula, plan, runs, workers
 from lib_astolfo.merging.engine import merge, open_files
 from lib_astolfo.merging.live import LiveWeights
 from lib_astolfo.merging.recipe import Recipe
@@ -152,6 +152,28 @@ def test_a_blocked_progress_holds_the_work_back() -> None:
     work_off([Job(n) for n in range(500)], lambda: lambda job: done.append(job.number), threads=2, progress=progress)
     assert counts[0] == counts[1] <= 64
     assert len(done) == 500
+
+
+def test_a_blocked_progress_holds_the_parts_of_one_item_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 0.02)
+    gate, parts, counts = workers.Gate(), [], []
+
+    def work(job: Job) -> None:
+        for _ in range(300):
+            gate.wait()
+            parts.append(1)
+            time.sleep(0.001)
+
+    def progress(now: int, total: int, text: str) -> None:
+        if 20 < len(parts) < 250 and not counts:
+            time.sleep(0.1)
+            counts.append(len(parts))
+            time.sleep(0.2)
+            counts.append(len(parts))
+
+    work_off([Job(1)], lambda: work, gate=gate, progress=progress)
+    assert counts[0] == counts[1] < 300
+    assert len(parts) == 300
 
 
 def test_what_progress_raises_ends_the_work() -> None:
