@@ -234,5 +234,10 @@ def test_what_sd_mecha_has_no_word_for_is_not_written() -> None:
         mecha_write.write(Recipe("weighted_sum", {"a": "a", "b": "b"}, 0.5, patterns={"attn": 1.0}))
     with pytest.raises(BadInput, match="smooth_add"):
         mecha_write.write(Recipe("smooth_add", {"a": "a", "b": "b", "c": "c"}, 0.5))
+    stock = {"a": "a", "b": "b", "base": "c"}
+    assert "per" not in mecha_write.write(Recipe("model_stock", stock, options={"per": "row"}))[0]
+    for more in ({"options": {"clamp": True}}, {"blocks": {"IN00": 0.5}}, {"ratio": {"a": 2.0}}):
+        with pytest.raises(BadInput):
+            mecha_write.write(Recipe("model_stock", stock, **more))  # type: ignore[arg-type]
     text, notes = mecha_write.write(Recipe("weighted_sum", {"a": "a", "b": "b"}, 0.5, {"IN00": 1.0}))
     assert re.search(r"dict BASE=0.5 IN00=1.0 .*VAE=0.0", text) and any("IN00" in note for note in notes)

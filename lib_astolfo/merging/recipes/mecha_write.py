@@ -57,6 +57,11 @@ class _Writer:
                 raise BadInput(name, "given", "a recipe without it: sd-mecha's text has no word for it")
         if not isinstance(recipe.ratio, int | float | None):
             raise BadInput("ratio", "weights per model", "one ratio for sd-mecha")
+        entry = methods.get(recipe.method)
+        if "alpha" not in entry.options and set(recipe.blocks or {}) - {VAE_BLOCK}:
+            raise BadInput("blocks", "shares of the result per block", f"none for {recipe.method} in sd-mecha")
+        if "alpha" not in entry.options and entry.space != "delta" and recipe.ratio not in (None, 1):
+            raise BadInput("ratio", recipe.ratio, f"none for {recipe.method} in sd-mecha")
 
     def _merge(self, recipe: Recipe, references: dict[str, str]) -> str:
         entry = methods.get(recipe.method)
@@ -121,9 +126,13 @@ class _Writer:
             options["vote_sgn"] = not options.get("vote_sgn", complete.get("vote_sgn", False))
             if "apply_stock" in complete:
                 options["apply_stock"] = not options.get("apply_stock", complete["apply_stock"])
-        for name, value in options.items():
+        for name, value in list(options.items()):
             if isinstance(value, dict):
                 raise BadInput(f"options.{name}", "values per block", "one value for sd-mecha")
+            if name not in PARAMETERS.get(recipe.method, (name,)):
+                if value != complete[name]:
+                    raise BadInput(f"options.{name}", value, f"{complete[name]}: sd-mecha has no such option")
+                del options[name]
         return "".join(f" {name}={_literal(value)}" for name, value in options.items())
 
 
