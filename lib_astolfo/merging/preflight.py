@@ -28,7 +28,7 @@ Known = Callable[[Path], str | None]
 
 @dataclass(frozen=True)
 class ModelLine:
-    """A model of the recipe: its slot (``b.a`` is slot a of the recipe in slot b) and what its file is."""
+    """A file of the recipe: its slot (``b.a``: slot a of the recipe in slot b; ``lora``) and what it is."""
 
     slot: str
     name: str
@@ -90,8 +90,8 @@ class Preflight:
     def lines(self) -> list[str]:
         """For people."""
         shown = [
-            f"  {one.slot:4} {one.name}  {one.hash[:10] if one.hash else 'not hashed'}  {one.layout}, "
-            f"{one.prediction}, {one.bytes / 1e9:.2f} GB"
+            f"  {one.slot:4} {one.name}  {one.hash[:10] if one.hash else 'not hashed'}  "
+            + ", ".join(filter(None, (one.layout, one.prediction, f"{one.bytes / 1e9:.2f} GB")))
             for one in self.models
         ]
         needs = f"needs {self.memory / 1e9:.2f} GB of memory{_of(self.memory_free)}, {self.disk / 1e9:.2f} GB of disk"
@@ -131,7 +131,7 @@ def check(
         engine.check_hashes(recipe, files, progress, digest)
         planned = plan.build(recipe, files, say)
         found_hash = (lambda file: digest(file, progress)) if hashes else (lambda file: known(file.path))
-        lines = tuple(model_lines(recipe, files, say, found_hash))
+        lines = (*model_lines(recipe, files, say, found_hash), *lora_lines(recipe, files, found_hash))
         found = look(planned, folder, lines, threads)
         if share is None:
             return found, None
@@ -195,6 +195,14 @@ def model_lines(
         layout, size = layout_of(file), file.identity()[2]
         prediction = say(file).sampling.describe()
         yield ModelLine(f"{above}{slot}", model, layout.describe(), prediction, size, hash_of(file))
+
+
+def lora_lines(
+    recipe: Recipe, files: Mapping[str, CheckpointFile], hash_of: Callable[[CheckpointFile], str | None]
+) -> Iterator[ModelLine]:
+    """The recipe's LoRAs, in the order in which they are baked."""
+    for name in recipe.lora_files():
+        yield ModelLine("lora", name, "LoRA", "", files[name].identity()[2], hash_of(files[name]))
 
 
 def pin(

@@ -17,9 +17,12 @@ from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import engine, plan, preflight, runs, speeds
 from lib_astolfo.merging.engine import merge
+from lib_astolfo.merging.lora.use import LoraUse
 from lib_astolfo.merging.preflight import Preflight
 from lib_astolfo.merging.preview import Preview, cost, preview, sample
 from lib_astolfo.merging.recipe import Recipe
+from tests.merging.lora import synthetic
+from tests.merging.lora.synthetic import Maker, small, targets, write
 from tests.merging.tiny import SDXL_SHAPES, UNET, Make, load
 
 Resolve = Callable[[str], Path]
@@ -67,6 +70,19 @@ def test_models_in_order_with_what_they_are(files: None, make: Make, resolve: Re
     assert "b.b  b  0123456789  SDXL, eps" in text
     assert "not hashed" in text
     assert any("sampled as" in note for note in found.notes)
+
+
+def test_loras_stand_behind_the_models(tmp_path: Path) -> None:
+    shapes = small("sdxl")
+    for seed, name in enumerate("ab"):
+        synthetic.checkpoint(tmp_path / f"{name}.safetensors", shapes, seed)
+    found = Maker(3).every(targets(shapes, synthetic.trained), shapes, "lora")
+    write(tmp_path / "style.safetensors", found)
+    recipe = ws(0.0, dtype="fp32", loras=(LoraUse("style", 0.5),))
+    listed, seen = checked(recipe, lambda name: tmp_path / f"{name}.safetensors", tmp_path, share=0.5)
+    assert [(one.slot, one.name) for one in listed.models] == [("a", "a"), ("b", "b"), ("lora", "style")]
+    assert listed.lines()[2].startswith("  lora style  not hashed  LoRA, 0.")
+    assert seen.blocks["M00"].norm > 0
 
 
 def test_disk_bytes_and_counts_are_those_of_the_merge(files: None, resolve: Resolve, tmp_path: Path) -> None:
