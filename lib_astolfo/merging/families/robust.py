@@ -27,7 +27,7 @@ def stock_factor(rows: Sequence[Tensor], cos_eps: float) -> Tensor:
         [rows, 1].
     """
     scratch = torch.empty_like(rows[0])
-    norms = [_dots(row, row, scratch).sqrt_().clamp_(min=cos_eps) for row in rows]
+    norms = [_lengths(row, scratch).clamp_(min=cos_eps) for row in rows]
     cosine = torch.zeros_like(norms[0])
     for i in range(len(rows) - 1):
         dot = _dots(rows[i], rows[i + 1], scratch)
@@ -42,6 +42,13 @@ def factor_of(cosine: Tensor, count: int) -> Tensor:
     """
     below = 1 + (count - 1) * cosine
     return torch.where(below > 0, count * cosine / below, torch.zeros_like(below))
+
+
+def _lengths(rows: Tensor, scratch: Tensor) -> Tensor:
+    """Length of each row, [rows]."""
+    if rows.shape[1] > SHORT:
+        return torch.linalg.vector_norm(rows, dim=1)
+    return _dots(rows, rows, scratch).sqrt_()
 
 
 def _dots(a: Tensor, b: Tensor, scratch: Tensor) -> Tensor:
