@@ -13,8 +13,12 @@ from tests.hosts.webui.webui import Start
 SCRIPT = "x/y/z plot"
 AXES = ("Uncond mode", "Uncond weight", "Prediction", "Shift", "ZTSNR")
 NOTHING = [0, "", []]
-#: Legend, pictures of the cells, sub grids, seeds as they are, seeds of x, y and z, margin, values as text.
-REST = [True, True, False, False, False, False, False, 0, True]
+#: Legend, (reForge: label on each picture, no grid, pictures per grid,) pictures of the cells, sub grids, seeds as they
+#: are, seeds of x, y and z, margin, values as text.
+REST = {
+    "a1111": [True, True, False, False, False, False, False, 0, True],
+    "reforge": [True, False, False, 0, True, False, False, False, False, False, 0, True],
+}
 
 
 def labels(host: Host) -> list[str]:
@@ -32,7 +36,7 @@ def grid(host: Host, *axes: tuple[str, str], **values: Any) -> Drawn:
     for label, text in axes:
         args += [known.index(f"[Astolfo] {label}"), text, []]
     args += NOTHING * (3 - len(axes))
-    return host.client.txt2img(script_name=SCRIPT, script_args=args + REST, **values)
+    return host.client.txt2img(script_name=SCRIPT, script_args=args + REST[host.kind], **values)
 
 
 def test_every_axis_is_there_once(host: Host) -> None:
