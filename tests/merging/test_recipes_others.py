@@ -225,6 +225,11 @@ def test_headers_for_other_tools(make: Make, resolve: Resolve, models: Path, tmp
     assert known[digest]["name"] == "a" and len(known) == 3
     older = known[recipe["primary_model_hash"]]["sd_merge_recipe"]
     assert older["primary_model_hash"] == digest and Recipe.from_yaml(older["recipe"]).ratio == 0.25
+    make("c", 3)
+    merge(Recipe("weighted_sum", {"a": "m", "b": "c"}, 0.5), resolve, tmp_path / "o.safetensors", hashes=True)
+    with CheckpointFile.open(tmp_path / "o.safetensors") as file:
+        grown = json.loads(file.metadata["sd_merge_models"])
+    assert {entry["name"] for entry in grown.values()} == {"m", "c", "a", "b"}  # two of them from m's header
     reading = recipes.a1111.read({"sd_merge_recipe": recipe, "sd_merge_models": known})
     assert reading.recipe.describe() == nested.describe()
 
