@@ -199,3 +199,23 @@ def test_every_unet_weight_has_its_average() -> None:
     names = expected(lenient(shapes, "x")[0], shapes)["unet"]
     assert {foreign.ema_name(name) for name in names} <= set(ema())
     assert foreign.ema_name(FIRST) == "model_ema.diffusion_modelinput_blocks00weight"  # as in SD1's own files
+
+
+def test_long_tensors_are_converted_and_mended_in_parts(tmp_path: Path) -> None:
+    long = torch.linspace(-3, 3, 600_001)
+    broken = long.clone()
+    broken[[0, 300_000, 600_000]] = float("nan")
+    save(tmp_path / "a.safetensors", {"x": broken})
+    save(tmp_path / "b.safetensors", {"x": long.double()})
+    with (
+        CheckpointFile.open(tmp_path / "a.safetensors") as file,
+        CheckpointFile.open(tmp_path / "b.safetensors") as other,
+    ):
+        piece = Piece(
+            torch.float16, long.shape, file, file.tensors["x"], donor=(other, other.tensors["x"]), checked=True
+        )
+        steps: list[tuple[int, int]] = []
+        taken = mend.write({"x": piece}, tmp_path / "c.safetensors", {}, progress=lambda *step: steps.append(step[:2]))
+    assert taken == {"x": 3}
+    assert same(load(tmp_path / "c.safetensors"), {"x": long.half()})
+    assert steps[-1] == (2 * 600_001, 2 * 600_001)

@@ -234,3 +234,12 @@ def test_vectors_of_integers_doubles_and_fp8(make: Make) -> None:
     assert found["whole"].products[0, 0] == 5.0
     assert found["fine"].largest.tolist() == [2**-40, 0.0]
     assert found["fp8"].products.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_a_vector_of_any_factors(make: Make) -> None:
+    paths = make("a", 1), make("b", 2), make("c", 3)
+    name = UNET + "out.2.weight"
+    found = grams.grams(opened(*paths), [{0: 0.5, 1: 2.0, 2: -1.0}, {2: -3.0}], [name])[name].products
+    a, b, c = (flat(load(path), [name]) for path in paths)
+    one, two = 0.5 * a + 2 * b - c, -3 * c
+    assert near(float(found[0, 0]), one @ one) and near(float(found[0, 1]), one @ two)
