@@ -99,7 +99,13 @@ class Thinning:
         ``rows[i]·sign`` are model i's filtered deltas.
         """
         thinned = self.cut(deltas, start, rows)
-        add_up([delta.sign() for delta in thinned] if self.vote_sgn else thinned, sign)
+        if self.vote_sgn:
+            torch.sign(thinned[0], out=sign)
+            vote = torch.empty_like(sign)
+            for delta in thinned[1:]:
+                sign.add_(torch.sign(delta, out=vote))
+        else:
+            add_up(thinned, sign)
         sign.sign_()
         for delta, row in zip(thinned, rows, strict=True):
             torch.mul(delta, sign, out=row).clamp_(min=0)
