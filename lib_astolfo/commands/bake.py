@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lib_astolfo.errors import BadInput
 
@@ -36,7 +36,7 @@ def check(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
     A job's winner is ``result["winner"]``: a mapping with ``recipe`` and, if they were chosen, ``sampling`` and
     ``uncond``. Errors: BadInput.
     """
-    given = [name for name in ("models", "recipe", "job") if getattr(settings, name)]
+    given = [name for name in ("models", "recipe", "job", "source") if getattr(settings, name)]
     if len(given) > 1:
         raise BadInput(given[1], f"beside {given[0]}", f"either {' or '.join(given)}")
     if "models" not in given:
@@ -47,8 +47,13 @@ def check(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
         settings = _with_recipe(settings, _live_recipe(workspace))
     elif settings.recipe:
         settings = _with_recipe(settings, settings.recipe)
+    settings = cast("BakeSettings", merge.with_source(settings, workspace))
     sampling = readings.read_sampling(settings.sampling)
-    if sampling is not None:
+    if sampling is not None and settings.source:
+        recipe = merge.recipe_of(settings)
+        recipe = replace(recipe, options={**recipe.options, "prediction": sampling.to_dict()})
+        settings = replace(settings, source=recipe.to_yaml(), sampling=None)
+    elif sampling is not None:
         options = {**settings.options, "prediction": sampling.to_dict()}
         settings = replace(settings, options=options, sampling=None)
     uncond = readings.read_uncond(settings.uncond)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 MAX_THREADS = 64
+MANY = 6  # weights that are written out in such a name
 LONGEST = 150  # bytes of the models' names in a name that is made; systems allow 255 in all
 
 
@@ -84,7 +85,9 @@ def output_name(recipe: Recipe, given: str) -> str:
         return given
     models = "-".join(PurePath(name).stem for name in recipe.files())
     parts = [models.encode()[:LONGEST].decode("utf-8", "ignore")]
-    if isinstance(recipe.ratio, Mapping):
+    if isinstance(recipe.ratio, Mapping) and len(recipe.ratio) > MANY:
+        parts.append(f"{len(recipe.ratio)} weights")
+    elif isinstance(recipe.ratio, Mapping):
         parts += [f"{slot}{weight:g}" for slot, weight in recipe.ratio.items()]
     elif recipe.ratio is not None:
         parts.append(f"{recipe.ratio:g}")

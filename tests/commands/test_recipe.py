@@ -68,6 +68,17 @@ def test_other_programs_texts_are_merged(workspace: Workspace, models: Path) -> 
         workspace.submit("merge", {"from": "base", "output": "x"})
 
 
+def test_bake_takes_a_recipe_from_a_header_too(workspace: Workspace, models: Path) -> None:
+    finished(workspace, "merge", {"models": {"a": "base", "b": "trained"}, "ratio": 0.5, "output": "one"})
+    result = finished(workspace, "bake", {"from": "one", "output": "two", "sampling": "eps", "uncond": "null"})
+    with CheckpointFile.open(Path(result["output"])) as file:
+        recipe = Recipe.from_yaml(file.metadata["astolfo.recipe"])
+        assert file.metadata["modelspec.prediction_type"] == "epsilon"
+    assert recipe.ratio == 0.5 and recipe.options["prediction"]["prediction"] == "eps"
+    with pytest.raises(BadInput, match="source"):
+        workspace.submit("bake", {"from": "one", "models": {"a": "base", "b": "trained"}, "ratio": 0.5})
+
+
 def test_a_server_reads_no_files_outside_its_folders(models: Path, tmp_path: Path) -> None:
     (tmp_path / "x.mecha").write_text(MECHA)
     workspace = Workspace(StandaloneHost([models], tmp_path / "outputs", device="cpu"))
