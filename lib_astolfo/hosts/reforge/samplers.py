@@ -30,6 +30,7 @@ NO_FLOW: dict[str, str] = {
     "Euler A Comfy RF": OTHER_LEVELS,
     "DPM++ 2S Ancestral Comfy RF": OTHER_LEVELS,
     "ODE (Dopri5)": "steps over rf's small noise levels",
+    "ODE Custom": "steps over rf's small noise levels with its own settings",
     "DPM++ 2S Ancestral CFG++ Intern": "runs away from rf's large noise levels",
 }
 """Found by drawing with an exact network: those that are wrong for rf alone, or far worse than for eps."""
