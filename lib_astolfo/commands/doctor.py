@@ -10,7 +10,7 @@ from lib_astolfo.errors import BadInput
 
 from . import doctor_write, memory
 from .doctor_show import show
-from .names import resolve_as
+from .names import resolve_as, resolve_part
 
 if TYPE_CHECKING:
     from lib_astolfo.checkpoints.reader import CheckpointFile
@@ -56,7 +56,7 @@ def check(settings: DoctorSettings, workspace: Workspace) -> DoctorSettings:
         resolve_as(workspace, "models", name)
     for key in ("like", *doctor_write.GIVERS):
         if getattr(settings, key):
-            resolve_as(workspace, key, getattr(settings, key))
+            resolve_part(workspace, key, getattr(settings, key))
     doctor_write.check(replace(settings, model="", models=names), workspace)
     return replace(settings, model="", models=names)
 
@@ -136,7 +136,7 @@ def _same(
 
     known = {report["name"]: report["identity"] or {} for report in reports}
     if settings.like:
-        with CheckpointFile.open(resolve_as(workspace, "like", settings.like)) as file:
+        with CheckpointFile.open(resolve_part(workspace, "like", settings.like)) as file:
             known.setdefault(settings.like, _identity(file, task))
     groups: dict[tuple[str, str], list[str]] = {}
     for name, parts in known.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib_astolfo.errors import BadInput
 
 from . import memory
-from .names import resolve_as
+from .names import resolve_as, resolve_part
 from .outputs import checkpoint_target
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _plan(stack: ExitStack, path: Path, settings: DoctorSettings, workspace: Wor
     from lib_astolfo.checkpoints.reader import CheckpointFile
 
     opened = {
-        key: stack.enter_context(CheckpointFile.open(resolve_as(workspace, key, getattr(settings, key))))
+        key: stack.enter_context(CheckpointFile.open(resolve_part(workspace, key, getattr(settings, key))))
         for key in GIVERS
         if getattr(settings, key)
     }

@@ -1,7 +1,8 @@
-"""Checkpoints named in settings."""
+"""Checkpoints and VAE files named in settings."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,3 +18,15 @@ def resolve_as(workspace: Workspace, key: str, name: str) -> Path:
         return workspace.resolve(name)
     except BadInput as error:
         raise BadInput(key, error.found, error.expected) from error
+
+
+def resolve_part(workspace: Workspace, key: str, name: str) -> Path:
+    """The same for what may be a VAE's own file, which WebUIs keep in folders of their own. Errors: BadInput."""
+    from lib_astolfo.hosts.standalone import paths
+
+    try:
+        return resolve_as(workspace, key, name)
+    except BadInput:
+        with suppress(BadInput):
+            return paths.resolve(name, workspace.host.folders.vaes, list)
+        raise

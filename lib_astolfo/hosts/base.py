@@ -128,12 +128,16 @@ class CheckpointEntry:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a host reads models and writes pictures and jobs. ``loras``: of LoRA files, besides the models folders."""
+    """Where a host reads models and writes pictures and jobs.
+
+    ``loras``, ``vaes``: folders of LoRA and of VAE files, besides the models folders.
+    """
 
     models: tuple[Path, ...]
     outputs: Path
     jobs: Path
     loras: tuple[Path, ...] = ()
+    vaes: tuple[Path, ...] = ()
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,24 @@ def test_parts_values_and_dtype_by_their_own_settings(workspace: Workspace, mode
     assert result["written"]["taken"] == {FIRST: bad[0].numel()}
     assert {"infinite", "no_vae"} <= {one["code"] for one in result["written"]["before"]}
     assert {one["code"] for one in result["reports"][0]["findings"]} == {"large", "zeros"}
+
+
+def test_a_vae_of_the_hosts_own_folder(workspace: Workspace, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "VAE").mkdir()
+    own = {name[len(VAE) :]: tensor for name, tensor in tensors().items() if name.startswith(VAE)}
+    save(tmp_path / "VAE" / "kl-f8.safetensors", own)
+    write(models / "bare.safetensors", drop=[VAE])
+    with pytest.raises(BadInput, match="kl-f8"):
+        run(workspace, model="bare", vae="kl-f8", output="whole")
+    workspace.host.folders = replace(workspace.host.folders, vaes=(tmp_path / "VAE",))  # type: ignore[misc]
+    run(workspace, model="bare", vae="kl-f8", output="whole")
+    assert same(load(models / "whole.safetensors"), tensors())
+    assert run(workspace, model="base", like="kl-f8")["same"][0]["models"] == ["base", "kl-f8"]
+    with pytest.raises(BadInput) as error:
+        run(workspace, model="bare", vae="../VAE/kl-f8", output="other")
+    assert error.value.where == "vae"
+    with pytest.raises(BadInput):
+        run(workspace, model="kl-f8")
 
 
 def test_a_text_encoder_for_a_file_without(workspace: Workspace, models: Path) -> None:

@@ -225,16 +225,18 @@ def family_of(sd_model: Any) -> str:
 
 def webui_folders() -> Folders:
     """--ckpt-dir, where the WebUI's own merger writes too, before models/Stable-diffusion; outputs/astolfo; --lora-dir,
-    which the WebUIs' own Lora extension adds (extensions-builtin/Lora/preload.py)."""
-    from modules import paths_internal, sd_models, shared
+    which the WebUIs' own Lora extension adds (extensions-builtin/Lora/preload.py); --vae-dir and models/VAE
+    (modules/sd_vae.py:11 and :91)."""
+    from modules import paths_internal, sd_models, sd_vae, shared
 
     given = shared.cmd_opts.ckpt_dir
     folders = [Path(given).absolute()] if given and os.path.isdir(given) else []
     own = Path(sd_models.model_path).absolute()
     outputs = Path(paths_internal.default_output_dir).absolute() / "astolfo"
     loras = [Path(given).absolute() for given in [getattr(shared.cmd_opts, "lora_dir", "")] if given]
+    vaes = [Path(given).absolute() for given in (getattr(shared.cmd_opts, "vae_dir", ""), sd_vae.vae_path) if given]
     found = (*folders, own) if own not in folders else tuple(folders)
-    return Folders(found, outputs, outputs / "jobs", tuple(loras))
+    return Folders(found, outputs, outputs / "jobs", tuple(loras), tuple(dict.fromkeys(vaes)))
 
 
 def webui_login() -> Login:
