@@ -11,6 +11,7 @@ from __future__ import annotations
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging.families import (
     angles,
+    breadcrumbs,
     dropouts,
     frequencies,
     powers,
@@ -37,6 +38,7 @@ _FAMILIES = (
     supermerger,
     single,
     sparse,
+    breadcrumbs,
     dropouts,
     robust,
     spectral,

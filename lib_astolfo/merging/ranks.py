@@ -8,6 +8,7 @@ first count alone is the distribution of magnitudes with steps of 2^-7 of the va
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -44,28 +45,41 @@ def kth_bin(counts: Tensor, k: float) -> Tensor:
     Returns:
         float64 [models, 2]: the bin, and the rank among the values inside it, from 1.
     """
+    return bins_of(counts, lambda n: [max(int((1 - k) * n), 1)])
+
+
+def bins_of(counts: Tensor, wanted: Callable[[int], Sequence[int]]) -> Tensor:
+    """In which bins the magnitudes of some ranks lie.
+
+    Args:
+        counts: of the upper bits, [models, UPPER].
+        wanted: gives the ranks, 1 the smallest, for a number of values; each from 1 to that number.
+
+    Returns:
+        float64 [models times ranks, 2]: the bin, and the rank among the values inside it, from 1.
+    """
     found = []
     for row in counts.cpu():
         below = row.cumsum(0)
-        rank = max(int((1 - k) * int(below[-1])), 1)
-        bin_ = int((below < rank).sum())
-        found.append((bin_, rank - int(below[bin_ - 1]) if bin_ else rank))
+        for rank in wanted(int(below[-1])):
+            bin_ = min(int((below < rank).sum()), UPPER - 1)
+            found.append((bin_, rank - int(below[bin_ - 1]) if bin_ else rank))
     return torch.tensor(found, dtype=torch.float64)
 
 
 def kth_value(bins: Tensor, counts: Tensor) -> Tensor:
-    """The magnitudes that ``kth_bin`` looks for, exactly.
+    """The magnitudes that ``kth_bin`` or ``bins_of`` looks for, exactly.
 
     Args:
-        bins: what it gave, [models, 2].
-        counts: of the lower bits inside those bins, [models, LOWER].
+        bins: what it gave, [ranks, 2].
+        counts: of the lower bits inside those bins, [ranks, LOWER].
 
     Returns:
-        float64 [models].
+        float64 [ranks].
     """
     bits = []
     for (bin_, rank), row in zip(bins.tolist(), counts.cpu(), strict=True):
-        bits.append((int(bin_) << 16) + int((row.cumsum(0) < rank).sum()))
+        bits.append((int(bin_) << 16) + min(int((row.cumsum(0) < rank).sum()), LOWER - 1))
     return torch.from_numpy(np.array(bits, dtype=np.int32).view(np.float32)).double()
 
 
