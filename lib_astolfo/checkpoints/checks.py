@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from lib_astolfo.checkpoints import clip, foreign, markers, outliers, precision
-from lib_astolfo.checkpoints.expected import OPTIONAL, expected
+from lib_astolfo.checkpoints.expected import expected, needed
 from lib_astolfo.checkpoints.findings import Finding, count, ordered, some
 from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.checkpoints.parts import PREFIXES, WORDS, old_names
@@ -50,8 +50,7 @@ def _missing(file: CheckpointFile, layout: Layout) -> list[Finding]:
     renamed = set(old_names(shapes, layout.family).values())
     found = []
     for part, names in expected(layout, shapes).items():
-        wanted = [name for name in names if not name.endswith(OPTIONAL)]
-        absent = [name for name in wanted if name not in shapes and name not in renamed]
+        absent = [name for name in needed(names) if name not in shapes and name not in renamed]
         what, fix = WORDS.get(part, "UNet"), {"vae": "vae", "unet": ""}.get(part, "text_encoder")
         if part != "unet" and not any(name.startswith(PREFIXES[layout.family][part]) for name in shapes):
             found.append(_no_part(part, what, fix))

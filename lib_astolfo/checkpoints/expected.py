@@ -7,7 +7,7 @@ Names: generative-models, ``sgm/modules/diffusionmodules/openaimodel.py`` (UNet)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
 from lib_astolfo.checkpoints.layout import FIRST, UNET, VAE, Layout, VaeShape, detect
@@ -16,8 +16,11 @@ from lib_astolfo.errors import BadInput
 
 Shapes = Mapping[str, Sequence[int]]
 
-#: Endings of tensors that may be missing: buffers that every host makes itself, and what no host uses.
-OPTIONAL = ("position_ids", "logit_scale", "attn_mask")
+#: What may be missing: buffers that every host makes itself, and what no host uses. SD2 reads its text encoder before
+#: the last layer, and files that were in the diffusers layout once do not have what comes after.
+_OPTIONAL = re.compile(
+    r".*(position_ids|logit_scale|attn_mask)$|cond_stage_model\.model\.(text_projection$|transformer\.resblocks\.23\.)"
+)
 
 #: Width of a published text encoder to its number of layers.
 _LAYERS = {768: 12, 1024: 24, 1280: 32}
@@ -35,6 +38,11 @@ def expected(layout: Layout, shapes: Shapes) -> dict[str, tuple[str, ...]]:
             make = _clip if part == "clip_l" else _open_clip
             found[part] = tuple(prefix + name for name in make(_layers(shapes, prefix)))
     return found
+
+
+def needed(names: Iterable[str]) -> list[str]:
+    """Those of these tensors without which something else is drawn."""
+    return [name for name in names if not _OPTIONAL.match(name)]
 
 
 def lenient(shapes: Shapes, where: str) -> tuple[Layout, tuple[str, ...]]:

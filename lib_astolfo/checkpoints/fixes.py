@@ -11,7 +11,7 @@ import torch
 from lib_astolfo.checkpoints import clip, foreign, markers, precision
 from lib_astolfo.checkpoints.blocks import component_of
 from lib_astolfo.checkpoints.dtypes import CODES
-from lib_astolfo.checkpoints.expected import OPTIONAL, expected, lenient
+from lib_astolfo.checkpoints.expected import expected, lenient, needed
 from lib_astolfo.checkpoints.findings import count, some
 from lib_astolfo.checkpoints.header import TensorInfo
 from lib_astolfo.checkpoints.layout import Layout
@@ -107,8 +107,8 @@ def _check_part(part: str, given: Mapping[str, TensorInfo], case: Case, donor: C
     shapes = {name: info.shape for name, info in own.items()}
     if not any(name.startswith(PREFIXES[case.layout.family][part]) for name in own):
         shapes.update({name: info.shape for name, info in given.items()})
-    wanted = expected(lenient(shapes, str(case.file.path))[0], shapes)[part]
-    absent = [name for name in wanted if name not in given and not name.endswith(OPTIONAL)]
+    wanted = needed(expected(lenient(shapes, str(case.file.path))[0], shapes)[part])
+    absent = [name for name in wanted if name not in given]
     if absent:
         raise BadInput(part, f"{donor.path.name} without {some(absent)}", f"a whole {WORDS[part]} of this size")
     for name, info in given.items():

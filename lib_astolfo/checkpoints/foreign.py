@@ -1,7 +1,7 @@
 """Tensors that a checkpoint does not need: where they come from, by their names.
 
-Seen in the wild in 35 of 257 SDXL checkpoints of one merge: ``denoiser.sigmas`` (16), pooled projections of CLIP-L (8),
-position ids beside OpenCLIP's names (6), 793 to 795 tensors of a LoRA (4), schedule buffers (1).
+Seen in the wild in 35 of 257 SDXL checkpoints of one merge: ``denoiser.sigmas`` (16), pooled projections of CLIP-L (7),
+position ids or a projection beside OpenCLIP's names (7), 793 to 795 tensors of a LoRA (4), schedule buffers (1).
 """
 
 from __future__ import annotations

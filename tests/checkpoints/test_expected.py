@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lib_astolfo import demo
-from lib_astolfo.checkpoints.expected import OPTIONAL, expected, lenient
+from lib_astolfo.checkpoints.expected import expected, lenient, needed
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import BadInput
 from tests.keylists import Shape, full_size
@@ -65,4 +65,15 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         lenient({"lora_unet_x.lora_down.weight": (4, 4)}, "x")
     with pytest.raises(BadInput, match="VAE"):
         lenient({"first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3)}, "x")
-    assert "position_ids" in OPTIONAL
+
+
+def test_what_may_be_missing() -> None:
+    shapes = shapes_of("sd2")
+    names = expected(lenient(shapes, "x")[0], shapes)["clip_h"]
+    spare = set(names) - set(needed(names))
+    start = "cond_stage_model.model."
+    assert {f"{start}logit_scale", f"{start}text_projection", f"{start}transformer.resblocks.23.ln_1.weight"} <= spare
+    assert len(spare) == 2 + 12
+    xl = expected(lenient(shapes_of("sdxl"), "x")[0], shapes_of("sdxl"))
+    assert len(needed(xl["clip_g"])) == len(xl["clip_g"]) - 1  # the projection is SDXL's pooled text
+    assert len(needed(xl["clip_l"])) == len(xl["clip_l"]) - 1
