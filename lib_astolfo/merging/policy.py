@@ -124,10 +124,11 @@ def _auto(recipe: Recipe, choices: Mapping[str, Choice]) -> str:
 
 def _keeps_a(recipe: Recipe, method: Method) -> bool:
     """True if every ratio of the recipe is 0; without any, a method that has none of its own gives its whole result."""
+    if isinstance(recipe.ratio, Mapping):
+        return not any(recipe.ratio.get(slot, 1.0) for slot in slots_in_order(recipe)[1:])
     if recipe.ratio is None and "alpha" not in method.options:
         return False
-    unnamed = isinstance(recipe.ratio, Mapping) and len(recipe.ratio) < len(slots_in_order(recipe))
-    return not unnamed and not any(recipe.ratio_numbers())
+    return not any(recipe.ratio_numbers())
 
 
 def _differences(recipe: Recipe, choices: Mapping[str, Choice]) -> str:

@@ -101,6 +101,7 @@ def test_26_values_become_20_as_supermerger_does() -> None:
     expected = {name: weights[name] for name in BLOCKS["sdxl"]}
     assert parse_weights(list(weights.values()), SDXL) == expected
     assert len(to_xl(list(range(26)))) == 20
+    assert parse_weights([*weights.values(), 0.5], SDXL) == {**expected, "VAE": 0.5}
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,22 @@ def test_methods_over_many_models_must_be_told(
     assert report.sampling == Sampling("v")
 
 
+@pytest.mark.parametrize(
+    ("ratio", "kept"),
+    [({"b": 0, "c": 0}, True), ({"b": 0}, False), ({"a": 2, "b": 0, "c": 0}, True), (0, True), (0.1, False)],
+)
+def test_without_another_models_share_the_result_is_sampled_as_a(
+    trio: None, resolve: Resolve, tmp_path: Path, ratio: Any, kept: bool
+) -> None:
+    recipe = Recipe("n_average", {"a": "eps", "b": "eps2", "c": "v"}, ratio)
+    if not kept:
+        with pytest.raises(BadInput, match=r"options\.prediction"):
+            result(resolve, tmp_path, recipe)
+        return
+    report, _ = result(resolve, tmp_path, recipe)
+    assert report.sampling == Sampling()
+
+
 def test_header(make: Make, resolve: Resolve, tmp_path: Path) -> None:
     kept = {"modelspec.author": "猫", "ss_steps": "12", "astolfo.architecture": "digits", "modelspec.license": "MIT"}
     stale = {"modelspec.hash_sha256": "0x1", "modelspec.title": "A", "modelspec.prediction_type": "epsilon"}
