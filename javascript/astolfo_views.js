@@ -24,7 +24,8 @@
     view.head.replaceChildren(...head);
     const found = verdict ? verdict.sentences.map(({ level, text }) => make("li", { "data-level": level }, text)) : [];
     const made = job.result || {}, list = found.length ? [make("ul", { class: "astolfo-verdict" }, ...found)] : [];
-    const rest = job.kind === "probe" && made.models ? showProbe(made) : [...resultTable(made), ...(made.reports || []).map(showReport)];
+    const text = made.preview || made.mermaid ? made.summary || made.table : ""; // lines of their own are read as they are
+    const rest = job.kind === "probe" && made.models ? showProbe(made) : text ? [make("pre", {}, text)] : [...resultTable(made), ...(made.reports || []).map(showReport)];
     view.words.replaceChildren(...list, ...rest);
   }
 

@@ -74,7 +74,7 @@ def apply_live(workspace: Workspace, values: Mapping[str, Any]) -> str:
     """Write the merge into the loaded weights. Errors: BadInput naming the field, Failed."""
     from lib_astolfo.commands import live
 
-    state = live.put(workspace, live_values(values))
+    state = live.put(workspace, live_values(workspace, values))
     report = state["report"]
     words = f"{state['model']} now holds {state['description']}: {report['merged']} tensors merged"
     return html.note(words, "headline") + "".join(html.note(line) for line in report["notes"])
@@ -88,15 +88,23 @@ def take_out(workspace: Workspace, values: Mapping[str, Any]) -> str:
     return html.note(f"{state['model']} holds its own weights" if state["model"] else "No model is loaded")
 
 
-def live_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def live_values(workspace: Workspace, values: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe of the panel as ``commands.live.put`` takes it. Errors: BadInput."""
-    from lib_astolfo.commands import live
-    from lib_astolfo.merging import recipes
+    from lib_astolfo.commands import live, sources
 
     settings = settings_of(values)
     if settings.get("source"):
-        return recipes.read(settings["source"], "recipe").recipe.to_dict()
+        return sources.read(settings["source"], workspace).recipe.to_dict()
     return {name: value for name, value in settings.items() if name in live.RECIPE_KEYS}
+
+
+def _source(text: str) -> str:
+    """A recipe's text, or the name of a merged checkpoint, as ``merge`` tells them apart. Errors: BadInput."""
+    from lib_astolfo.merging import recipes
+
+    if "\n" in text or not any(mark in text for mark in ":{"):
+        return text
+    return recipes.read(text, "recipe").recipe.to_yaml()
 
 
 def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +115,7 @@ def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
         "overwrite": values["overwrite"],
     }
     if (values.get("recipe") or "").strip():
-        return {"source": values["recipe"].strip() + "\n", **file}
+        return {"source": _source(values["recipe"].strip()), **file}
     ratios = blocks.read(values.get("blocks"))
     if values["vae"] == "B":
         ratios = {**(ratios or {}), "VAE": 1.0}

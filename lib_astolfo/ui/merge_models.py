@@ -105,9 +105,10 @@ def options(values: Mapping[str, Any]) -> dict[str, Any]:
     from lib_astolfo.merging import recipe_reading
 
     text = (values.get("options") or "").strip()
-    found = recipe_reading.parse_yaml(text, "options") if text else {}
-    if not isinstance(found, Mapping):
-        raise BadInput("options", text, "one option a line, as k: 0.2")
+    try:
+        found = recipe_reading.parse_yaml(text, "options") if text else {}
+    except BadInput as error:
+        raise BadInput("options", text, "one option a line, as k: 0.2") from error
     policy = {name: values[name] for name in ("prediction", "non_finite", "layout") if values.get(name)}
     usual = {"prediction": "auto", "non_finite": "error", "layout": "same"}
     return {**found, **{name: value for name, value in policy.items() if value != usual[name]}}

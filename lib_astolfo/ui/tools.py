@@ -39,7 +39,7 @@ def fields(workspace: Workspace, chosen: Any) -> list[Tool]:
         ("Family", "astolfo_family", _family, "Show where it comes from", family),
     ):
         form = Form(prefix)
-        form.fields["models"] = chosen
+        form.fields["models"], form.labels["models"] = chosen, "Checkpoints"
         with gr.Accordion(title, open=False, elem_id=f"{prefix}_panel"):
             build(form, workspace)
             button = gr.Button(words, elem_id=form.element("start"))

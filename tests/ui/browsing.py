@@ -65,9 +65,10 @@ def pick(page: Any, field: str, word: str) -> None:
 
 def open_panel(page: Any, panel: str) -> None:
     """Open a closed accordion."""
-    if not page.locator(f"#{panel} textarea").first.is_visible():
+    inside = page.locator(f"#{panel} textarea, #{panel} input").last
+    if not inside.is_visible():
         page.locator(f"#{panel} button, #{panel} .label-wrap").first.click()
-        page.locator(f"#{panel} textarea").first.wait_for()
+        inside.wait_for()
 
 
 def value(page: Any, field: str) -> str:

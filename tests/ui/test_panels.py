@@ -18,7 +18,7 @@ from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.search.axes import expand
-from lib_astolfo.ui import blocks, build, choices, lab, merge, search
+from lib_astolfo.ui import blocks, build, choices, lab, merge, merge_more, search
 
 ROOT = Path(__file__).resolve().parents[2]
 A, B = "digits-eps.safetensors", "digits-v.safetensors"
@@ -196,3 +196,49 @@ def test_an_empty_models_folder_still_makes_a_page(tmp_path: Path) -> None:
     empty = Workspace(StandaloneHost([tmp_path / "none"], tmp_path / "out", device="cpu"))
     page = build.build(empty)
     assert page.config["components"]
+
+
+MANY = {
+    **MERGE,
+    "method": "ties_sum",
+    "base": A,
+    "a": B,
+    "b": None,
+    "more": [A, B],
+    "options": "k: 0.2\nvote_sgn: true",
+}
+
+
+def test_merges_of_many_models_from_their_base() -> None:
+    values = merge.settings_of({**MANY, "prediction": "v"})
+    assert values["models"] == {"base": A, "a": B, "b": A, "c": B}
+    assert values["options"] == {"k": 0.2, "vote_sgn": True, "prediction": "v"}
+    settings.from_dict(COMMANDS["merge"].settings, values)
+    with pytest.raises(BadInput, match="one option a line"):
+        merge.settings_of({**MANY, "options": "k 0.2"})
+
+
+def test_what_is_more_precise_than_one_ratio() -> None:
+    precise = {"elements": "IN01:attn1:0.9\n", "patterns": r"attn2\.to_k: 0.25", "adjust": "1, 0, 0, 0.5"}
+    loras = "lora/a.safetensors: 0.7\nb.safetensors: 1, 0.5"
+    values = merge.settings_of({**MERGE, **precise, "loras": loras})
+    made = Recipe.from_yaml(merge_more.as_text(values))
+    assert made.elements == ("IN01:attn1:0.9",) and made.patterns == {r"attn2\.to_k": 0.25}
+    assert made.adjust[:4] == (1, 0, 0, 0.5)
+    assert [(use.file, use.weight, use.te_weight) for use in made.loras] == [
+        ("lora/a.safetensors", 0.7, None),
+        ("b.safetensors", 1.0, 0.5),
+    ]
+    for field, text in (("patterns", "attn2"), ("loras", "b: x"), ("loras", "b: 1, 2, 3")):
+        with pytest.raises(BadInput) as error:
+            merge.settings_of({**MERGE, field: text})
+        assert error.value.where == field
+
+
+def test_a_recipe_as_text_goes_before_the_fields() -> None:
+    text = f"method: weighted_sum\nmodels: {{a: {A}, b: {B}}}\nratio: 0.25"
+    values = merge.settings_of({**MERGE, "recipe": text})
+    assert values["source"] == text and "method" not in values
+    assert merge.settings_of({**MERGE, "recipe": " merged.safetensors "})["source"] == "merged.safetensors"
+    with pytest.raises(BadInput, match="models"):
+        merge.settings_of({**MERGE, "recipe": "method: weighted_sum"})
