@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from lib_astolfo.errors import BadInput
 
 if TYPE_CHECKING:
+    from lib_astolfo.hosts.base import CheckpointEntry
     from lib_astolfo.merging.recipe import Recipe
     from lib_astolfo.merging.recipes import Reading
 
@@ -41,8 +44,8 @@ def paths(recipe: Recipe, workspace: Workspace) -> dict[str, Path]:
 
     Errors: BadInput naming the model and the nearest names there are.
     """
-    hashes = recipe.all_hashes()
-    return {name: _find(name, hashes.get(name, ""), workspace) for name in recipe.files()}
+    hashes, shelf = recipe.all_hashes(), _Shelf(workspace)
+    return {name: shelf.find(name, hashes.get(name, "")) for name in recipe.files()}
 
 
 def resolver(found: Mapping[str, Path], workspace: Workspace) -> Callable[[str], Path]:
@@ -50,34 +53,46 @@ def resolver(found: Mapping[str, Path], workspace: Workspace) -> Callable[[str],
     return lambda name: found[name] if name in found else workspace.resolve(name)
 
 
-def _find(name: str, digest: str, workspace: Workspace) -> Path:
-    try:
-        path = workspace.resolve(name)
-    except BadInput:
-        path = None
-    if path is not None and _fits(path, digest, workspace):
-        return path
-    entries = workspace.host.checkpoints()
-    for entry in entries:
-        if digest and _known(entry.path, entry.short_hash, workspace).startswith(digest.lower()[:10]):
-            return entry.path
-    if path is not None:
-        return path  # its hash tells later whether it is the one
-    stem = PurePath(name).stem.lower()
-    same = [entry.path for entry in entries if entry.path.stem.lower() == stem]
-    if len(same) == 1:
-        return same[0]
-    names = {entry.path.stem: entry.name for entry in entries}
-    near = [names[one] for one in get_close_matches(PurePath(name).stem, names, 3, 0.5)]
-    known = f"of that name or hash; near: {', '.join(near)}" if near else "of that name or hash in the models folders"
-    found = f"no file of that name{f' or sha256 {digest[:10]}' if digest else ''}" if not same else f"{len(same)} files"
-    raise BadInput(f"models: {name}", found, f"one checkpoint {known}")
+class _Shelf:
+    """The checkpoints of the models folders, looked through once, when a name alone does not do."""
 
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
 
-def _fits(path: Path, digest: str, workspace: Workspace) -> bool:
-    known = workspace.digests.known(path)
-    return not digest or known is None or known.startswith(digest.lower())
+    @cached_property
+    def _entries(self) -> list[CheckpointEntry]:
+        return list(self._workspace.host.checkpoints())
 
+    @cached_property
+    def _by_hash(self) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for entry in self._entries:
+            digest = self._workspace.digests.known(entry.path) or entry.short_hash or ""
+            found.setdefault(digest[:10].lower(), entry.path)
+        return found
 
-def _known(path: Path, short: str | None, workspace: Workspace) -> str:
-    return (workspace.digests.known(path) or short or "").lower()[:10]
+    def find(self, name: str, digest: str) -> Path:
+        """Errors: BadInput."""
+        path: Path | None = None
+        with suppress(BadInput):
+            path = self._workspace.resolve(name)
+        known = self._workspace.digests.known(path) if path is not None and digest else None
+        if path is not None and (known is None or known.startswith(digest.lower())):
+            return path  # where the hash is not known yet, the merge itself looks whether it is the one
+        if len(digest) >= 10 and digest[:10].lower() in self._by_hash:
+            return self._by_hash[digest[:10].lower()]
+        if path is not None:
+            return path
+        same = [entry.path for entry in self._entries if entry.path.stem.lower() == PurePath(name).stem.lower()]
+        if len(same) == 1:
+            return same[0]
+        raise self._missing(name, digest, len(same))
+
+    def _missing(self, name: str, digest: str, same: int) -> BadInput:
+        names = {entry.path.stem: entry.name for entry in self._entries}
+        near = ", ".join(names[one] for one in get_close_matches(PurePath(name).stem, names, 3, 0.5))
+        known = f"near: {near}" if near else "files that were never hashed are not found under another name"
+        found = f"{same} files" if same else f"no file of that name{f' or sha256 {digest[:10]}' if digest else ''}"
+        return BadInput(
+            f"models: {name}", found, f"one checkpoint of that name or hash in the models folders ({known})"
+        )
