@@ -36,6 +36,7 @@ def look(
         known=lambda path: workspace.digests.known(path) or workspace.memory.hash_of(path),
         digest=workspace.digests,
         share=settings.share if settings.preview else None,
+        device=settings.device,
         progress=task.progress,
     )
     task.event("; ".join(found.lines()[len(found.models) :]), preflight=found.to_dict())

@@ -111,12 +111,13 @@ def check(
     digest: Digest = CheckpointFile.sha256,
     hashes: bool = False,
     share: float | None = 0.01,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[Preflight, Preview | None]:
     """Plan a merge, measure it on a sample, and write no checkpoint.
 
     Args:
-        recipe, resolve, threads, say, digest: as for ``engine.merge``.
+        recipe, resolve, threads, say, digest, device: as for ``engine.merge``.
         folder: where the output would go; a small file is written and removed there to measure the disk.
         known: gives hashes that need not be computed.
         hashes: read every model once for its hash.
@@ -136,7 +137,7 @@ def check(
         if share is None:
             return found, None
         speeds = Speeds(read=read_speed(files.values()), write=write_speed(folder))
-        seen = preview(planned, share=share, threads=threads, progress=progress)
+        seen = preview(planned, share=share, threads=threads, device=device, progress=progress)
         return estimated(found, seen, speeds, planned), seen
 
 

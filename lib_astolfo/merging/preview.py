@@ -79,14 +79,16 @@ class Preview:
         return [head, *rows]
 
 
-def preview(plan: Plan, *, share: float = 0.01, threads: int = 2, progress: Progress | None = None) -> Preview:
+def preview(
+    plan: Plan, *, share: float = 0.01, threads: int = 2, device: str = "cpu", progress: Progress | None = None
+) -> Preview:
     """Merge a sample of a plan's keys into memory.
 
     Args:
         plan: of open files.
         share: of the merged values, more than 0 and at most 1; every block gives one tensor at least.
         threads: worker threads.
-        progress: as for ``engine.merge``.
+        device, progress: as for ``engine.merge``.
 
     Raises:
         BadInput: a share out of range.
@@ -96,7 +98,7 @@ def preview(plan: Plan, *, share: float = 0.01, threads: int = 2, progress: Prog
         raise BadInput("share", share, "more than 0, at most 1")
     by_block = _by_block(plan)
     chosen = [task for tasks in by_block.values() for task in sample(tasks, share)]
-    run = _Run(plan, chosen, threads, progress)
+    run = _Run(chosen, Crew(True, max(1, min(threads, len(chosen))), device), progress)
     merged = [task for tasks in by_block.values() for task in tasks]
     whole, done = sum(map(cost, merged)), sum(map(cost, chosen))
     names = {name: [task for task in tasks if task.name in run.results] for name, tasks in by_block.items()}
@@ -157,10 +159,9 @@ def _place(block: str) -> tuple[int, str]:
 class _Run:
     """The sample's results by name, the values that are not finite by key (A's stand in their place), and its time."""
 
-    def __init__(self, plan: Plan, tasks: Sequence[Task], threads: int, progress: Progress | None) -> None:
-        self._plan = plan
+    def __init__(self, tasks: Sequence[Task], crew: Crew, progress: Progress | None) -> None:
         self._progress = progress
-        self._crew = Crew(True, max(1, min(threads, len(tasks))))
+        self._crew = crew
         self._computers: list[Computer] = []
         self.results = {task.name: torch.empty(task.shape, dtype=task.dtype) for task in tasks}
         started = time.perf_counter()
