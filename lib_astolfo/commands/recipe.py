@@ -41,17 +41,21 @@ def check(settings: RecipeSettings, workspace: Workspace) -> None:
 
 def run(settings: RecipeSettings, workspace: Workspace, task: Task | None = None) -> dict[str, Any]:
     """What every file holds; what cannot be read is told beside the others. Errors: BadInput for a single one."""
-    given = settings.files or [settings.text + "\n"]
+    given = settings.files or [settings.text]
     found = [_one(source, settings, workspace, alone=len(given) == 1) for source in given]
     return {"recipes": found, "read": sum("recipe" in one for one in found), "of": len(found)}
 
 
 def _one(source: str, settings: RecipeSettings, workspace: Workspace, *, alone: bool) -> dict[str, Any]:
+    from lib_astolfo.merging import recipes
     from lib_astolfo.merging.recipes.writing import WRITERS
 
     name = source if settings.files else "text"
     try:
-        reading = sources.read(source, workspace, settings.format)
+        if settings.files:
+            reading = sources.read(source, workspace, settings.format)
+        else:
+            reading = recipes.read(source, name, settings.format)
         text, notes = WRITERS[settings.to](reading.recipe)
         files = (
             {name: str(path) for name, path in sources.paths(reading.recipe, workspace).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import recipes
 from lib_astolfo.merging.recipe import Recipe
-from lib_astolfo.merging.recipes import autombw
+from lib_astolfo.merging.recipes import autombw, writing
 from lib_astolfo.merging.recipes.reading import checkpoint_name
 
 DATA = Path(__file__).parent / "recipes_data"
@@ -82,8 +83,6 @@ def test_the_history_in_a_header_is_a_tree_of_baked_steps() -> None:
 
 
 def _header(name: str) -> dict[str, Any]:
-    import json
-
     return json.loads((DATA / name).read_text("utf-8"))["__metadata__"]
 
 
@@ -151,6 +150,29 @@ def test_what_is_no_recipe_is_refused_with_its_place(text: str, where: str, foun
     with pytest.raises(BadInput) as caught:
         recipes.read(text)
     assert where in str(caught.value) and found in str(caught.value)
+
+
+def test_our_own_in_every_form() -> None:
+    expected = Recipe("weighted_sum", {"a": "x", "b": "y"}, 0.5)
+    texts = [
+        expected.to_yaml(),
+        "{method: weighted_sum, models: {a: x, b: y}, ratio: 0.5}",
+        '{"method": "weighted_sum", "models": {"a": "x", "b": "y"}, "ratio": 0.5}',
+        '{"__metadata__": {"astolfo.recipe": "method: weighted_sum\\nmodels: {a: x, b: y}\\nratio: 5e-1"}}',
+    ]
+    assert [recipes.read(text).recipe for text in texts] == [expected] * 4
+
+
+def test_a_merge_by_a1111_of_our_file_keeps_our_recipe() -> None:
+    """A1111 copies sd_merge_recipe and sd_merge_models of its inputs into sd_merge_models."""
+    ours = Recipe("slerp", {"a": "x", "b": "y"}, 0.25, hashes={"x": "1" * 64, "y": "2" * 64})
+    own = json.loads(writing.WRITERS["a1111"](ours)[0])
+    top = {"type": "webui", "interp_method": "Weighted sum", "multiplier": 0.5, "save_as_half": False}
+    top |= {"primary_model_hash": "3" * 64, "secondary_model_hash": "4" * 64}
+    models = {"3" * 64: {"name": "m", "sd_merge_recipe": own}, "4" * 64: {"name": "z", "sd_merge_recipe": None}}
+    recipe = recipes.from_header({"sd_merge_recipe": top, "sd_merge_models": models}).recipe
+    assert inner(recipe, "a") == ours and recipe.dtype == "keep"
+    assert recipe.all_hashes() == {"x": "1" * 64, "y": "2" * 64, "z": "4" * 64}
 
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:

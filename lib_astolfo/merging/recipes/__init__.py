@@ -70,7 +70,7 @@ def format_of(text: str) -> str:
     """The format that a text is in; ``astolfo`` for YAML that is no other's."""
     start = text.lstrip("\ufeff").lstrip()
     if start.startswith("{"):
-        return "a1111"
+        return "a1111" if start[1:].lstrip()[:1] in ('"', "}", "") else "astolfo"  # JSON, or YAML in one line
     tests = {
         "autombw": autombw.looks_like,
         "autombw_table": autombw.looks_like_table,
