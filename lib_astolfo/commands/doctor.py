@@ -101,7 +101,8 @@ def _report(name: str, path: Path, settings: DoctorSettings, workspace: Workspac
                 report["identity"] = _identity(file, task)
             return report
     except BadInput as error:
-        return {**head, "problem": str(error)}
+        broken = {"severity": "error", "code": "unreadable", "text": str(error), "keys": [], "fix": ""}
+        return {**head, "findings": [broken], "problem": str(error)}
 
 
 def _add_values(report: dict[str, Any], file: CheckpointFile, task: Task) -> None:

@@ -82,6 +82,16 @@ def test_a_vae_of_the_hosts_own_folder(workspace: Workspace, models: Path, tmp_p
         run(workspace, model="kl-f8")
 
 
+def test_a_file_that_cannot_be_read_is_a_finding(workspace: Workspace, models: Path) -> None:
+    whole = (models / "base.safetensors").read_bytes()
+    (models / "cut.safetensors").write_bytes(whole[:-100])
+    [report] = run(workspace, model="cut")["reports"]
+    assert [(one["severity"], one["code"]) for one in report["findings"]] == [("error", "unreadable")]
+    assert "truncated" in report["problem"]
+    with pytest.raises(BadInput, match="truncated"):
+        run(workspace, model="cut", fix="all", output="x")
+
+
 def test_a_text_encoder_for_a_file_without(workspace: Workspace, models: Path) -> None:
     write(models / "bare.safetensors", drop=["conditioner."])
     [report] = run(workspace, model="bare")["reports"]
