@@ -208,6 +208,12 @@ class _Tracer:
             else:
                 self.model(parent, one.model, hashes.get(one.model, ""), entries)
         self._rest(key, merge, len(shown))
+        for use in recipe.loras:
+            lora = f"lora:{use.file}"
+            self.graph.nodes.setdefault(
+                lora, Node(lora, shown_name(use.file), hashes.get(use.file, "")[:10], note="LoRA")
+            )
+            self.graph.edges.append(Edge(lora, key, "lora", f"{use.weight:g}"))
 
     def _input(self, step: str, model: ModelValue, hashes: Mapping[str, str]) -> str:
         return step if isinstance(model, Recipe) else self._known(model, hashes.get(model, ""))

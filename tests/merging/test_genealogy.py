@@ -118,6 +118,13 @@ def test_sd_mechas_header_with_many_models(make: Make, models: Path) -> None:
     assert ("base", "many", "base") in edges(graph)
 
 
+def test_loras_are_ancestors(make: Make, models: Path) -> None:
+    recipe = Recipe.from_dict({"method": "lora", "models": {"a": "base"}, "loras": [{"file": "style", "weight": 0.5}]})
+    make("x", 1, metadata={"astolfo.recipe": recipe.to_yaml()})
+    graph = trace(models / "x.safetensors", Shelf(models), "x")
+    assert edges(graph) == {("base", "x", "A"), ("style", "x", "0.5")}
+
+
 def test_damaged_headers_are_notes(make: Make, models: Path) -> None:
     make("x", 1, metadata={"astolfo.recipe": "method: [", "sd_merge_recipe": "{"})
     graph = trace(models / "x.safetensors", Shelf(models), "x")
