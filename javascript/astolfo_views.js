@@ -6,6 +6,7 @@
   const { API, BUSY, ask, duration, jobPath, make, number, stateOf } = window.astolfoTab;
 
   const HIDDEN = ["recipe", "sampling", "uncond", "cells", "optima", "files", "table", "winner", "verdict", "primary", "name", "stopped", "summary", "reports"];
+  const AS_TEXT = ["differences", "arithmetic", "extract", "genealogy", "lora"]; // tables in words, as the command line has them
   const WORDS = { merged: "keys merged", copied: "not merged", left_out: "left out", non_finite: "not finite", bytes: "size", seconds: "time" };
   const isPicture = (name) => /\.(png|jpe?g|webp)$/i.test(name);
   const address = (job, name) => `${API}${jobPath(job)}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
@@ -24,7 +25,7 @@
     view.head.replaceChildren(...head);
     const found = verdict ? verdict.sentences.map(({ level, text }) => make("li", { "data-level": level }, text)) : [];
     const made = job.result || {}, list = found.length ? [make("ul", { class: "astolfo-verdict" }, ...found)] : [];
-    const text = made.preview || made.mermaid ? made.summary || made.table : ""; // lines of their own are read as they are
+    const text = made.preview || AS_TEXT.includes(job.kind) ? job.text : "";
     const rest = job.kind === "probe" && made.models ? showProbe(made) : text ? [make("pre", {}, text)] : [...resultTable(made), ...(made.reports || []).map(showReport)];
     view.words.replaceChildren(...list, ...rest);
   }

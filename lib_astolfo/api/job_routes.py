@@ -93,6 +93,16 @@ def _add_ask(router: APIRouter, workspace: Workspace, ask: str) -> None:
     )
 
 
+def _text(job: Job) -> str:
+    """What the command line prints of a result; "" as long as there is none, or for one of an earlier version."""
+    command = BACKGROUND.get(job.kind)
+    show = command.attribute("show") if command is not None and job.state == "done" and job.result else None
+    try:
+        return show(job.result) if show is not None else ""
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return ""
+
+
 def _add_views(router: APIRouter, workspace: Workspace) -> None:
     @router.get("/jobs", summary="Jobs, newest first", responses=describe.answers(list[Job]))
     def jobs(limit: int = 100) -> list[dict[str, Any]]:
@@ -102,8 +112,9 @@ def _add_views(router: APIRouter, workspace: Workspace) -> None:
 
     @router.get("/jobs/{job_id}", summary="One job", responses=describe.answers(Job, also=(404,)))
     def job(job_id: str) -> dict[str, Any]:
-        """State, progress with the estimated seconds left, files, result."""
-        return workspace.jobs.get(job_id).to_dict()
+        """State, progress with the estimated seconds left, files, result, and as `text` the result for people."""
+        found = workspace.jobs.get(job_id)
+        return {**found.to_dict(), "text": _text(found)}
 
     events_found = describe.answers(list[Event], also=(404,))
 
