@@ -148,12 +148,7 @@ def _by_block(plan: Plan) -> dict[str, list[Task]]:
     for task in plan.tasks:
         if task.value.formula != 0 and runs.elements(task):
             found.setdefault(parts_of(task.name, plan.layout, time_embed=flag)[-1], []).append(task)
-    return dict(sorted(found.items(), key=lambda item: _place(item[0])))
-
-
-def _place(block: str) -> tuple[int, str]:
-    starts = ("BASE", "IN", "M", "OUT", "VAE")
-    return next((i for i, start in enumerate(starts) if block.startswith(start)), len(starts)), block
+    return dict(sorted(found.items()))  # which is the order of the blocks
 
 
 class _Run:

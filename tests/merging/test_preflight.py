@@ -104,6 +104,19 @@ def test_disk_bytes_and_counts_are_those_of_the_merge(files: None, resolve: Reso
     assert not found.problems
 
 
+def test_tensors_that_are_measured_first_are_read_again(make: Make, resolve: Resolve) -> None:
+    """A tensor of one part is kept in memory; of several parts it is read for its figures and for its values."""
+    large = {UNET + "input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": torch.randn(640, 640).half()}
+    for name in "ab":
+        make(name, 1, extra=large)
+    for method, times in (("weighted_sum", 1), ("slerp", 2)):
+        recipe = Recipe(method, {"a": "a", "b": "b"}, 0.5)
+        with engine.open_files(recipe, resolve) as opened:
+            found = {task.name: preflight.bytes_read(task) for task in plan.build(recipe, opened).tasks}
+        assert found[next(iter(large))] == times * 2 * 640 * 640 * 2
+        assert found[MIDDLE] == 2 * 40 * 41 * 2
+
+
 def test_what_will_not_fit_is_a_problem(
     files: None, resolve: Resolve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
