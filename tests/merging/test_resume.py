@@ -103,7 +103,7 @@ def test_killed_again_and_again(three: None, resolve: Resolve, models: Path, tmp
     output = tmp_path / "out 出力.safetensors"
     if method == "spread":
         killed(models, output, recipe, 0.5, "measuring")
-    for share in sorted(random.Random().uniform(0.05, 0.9) for _ in range(3)):
+    for share in sorted(random.Random().uniform(0.05, 0.9) for _ in range(2)):
         killed(models, output, recipe, share)
     killed(models, output, recipe, 0.95)
     report = merge(recipe, resolve, output, resume=True, threads=3)
