@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib_astolfo.diffusion import chance
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging import chance
 from lib_astolfo.merging.families.thinning import flat, tiles
 from lib_astolfo.merging.method import Method, Place
 

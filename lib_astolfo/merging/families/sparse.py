@@ -26,9 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lib_astolfo.diffusion.chance import limit
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import ranks, weiszfeld
-from lib_astolfo.merging.chance import limit
 from lib_astolfo.merging.families.robust import stock_factor
 from lib_astolfo.merging.families.thinning import Dropped, Source, Thinning, Whole, add_up, flat, last_dimension, tiles
 from lib_astolfo.merging.method import Measure, Method, Option, Place

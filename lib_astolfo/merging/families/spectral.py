@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lib_astolfo.diffusion.chance import Stream
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging.chance import Stream
 from lib_astolfo.merging.method import Method, Option, Place
 
 BASIS_OPTIONS: dict[str, Option] = {

@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lib_astolfo.merging import chance, ranks
+from lib_astolfo.diffusion import chance
+from lib_astolfo.merging import ranks
 from lib_astolfo.merging.method import Place
 
 #: Elements of a tile at most, and of the scratch of all models together: what stays in a processor's cache.

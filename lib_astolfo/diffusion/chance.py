@@ -1,4 +1,4 @@
-"""Random numbers that depend on seed, tensor name, model and position alone.
+"""Random numbers that depend on seed, tensor name, model (or step) and position alone.
 
 A counter-based generator in 32-bit integer arithmetic: no state runs on, so any range of any tensor can be asked for,
 in any order, on any number of threads, and gives the same numbers on every version of torch and on every device.
@@ -34,7 +34,7 @@ class Stream:
     Attributes:
         seed: any whole number.
         key: the tensor's name.
-        model: number of the model, or whatever else tells two streams of a tensor apart.
+        model: number of the model, of the step, or whatever else tells two streams of a tensor apart.
     """
 
     seed: int

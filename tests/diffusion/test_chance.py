@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lib_astolfo.merging.chance import LANES, Stream, limit
+from lib_astolfo.diffusion.chance import LANES, Stream, limit
 
 COUNT = 1 << 18
 FIRST_WORDS = [-1710291021, -832632340, 1721642829, 1249219582]
