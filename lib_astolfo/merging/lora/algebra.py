@@ -10,7 +10,8 @@ and WebUIs do not have. Blocks of rows keep the memory small and warm: fresh mem
   (3.4.0 and 4.1.3, modules/loha.py and lokr.py, ``get_diff_weight``).
 * DoRA: Liu et al. 2024, arXiv:2402.09353. ``dora_scale`` of [out, 1] goes with one norm for each output, of [1, in]
   with one for each input (LyCORIS before 3.0). At a weight w the result is W + w·(DoRA(W + ΔW) - W), as
-  A1111 and ComfyUI have it. A1111 always takes the norm over the inputs, also where the file says otherwise.
+  A1111 and ComfyUI have it. The norm is that of W + ΔW, as trained. A1111 always takes it over the inputs, also where
+  the file says otherwise; ComfyUI and reForge take that of W where the file says outputs.
 * (IA)3: Liu et al. 2022, arXiv:2205.05638: W·(1 + w·scale).
 """
 
