@@ -116,6 +116,7 @@ def over_many(folder: Path, count: int, threads: int) -> dict[str, Any]:
         "cpu": done.cpu,
         "anonymous MB": done.anonymous,
         "hours": seconds / 3600 * whole / part,
+        "cpu hours": done.cpu / 3600 * whole / part,
     }
 
 
@@ -153,9 +154,10 @@ def _many(part: dict[str, Any]) -> list[str]:
         f"{part['bytes'] / 1e9:.2f} GB a file, {100 * part['share']:.1f} percent of a whole model's values, "
         "the largest tensor among them.",
         "",
-        "| wall s | CPU s | anonymous MB | hours for whole models |",
-        "|---|---|---|---|",
-        f"| {part['seconds']:.0f} | {part['cpu']:.0f} | {part['anonymous MB']:.0f} | {part['hours']:.2f} |",
+        "| wall s | CPU s | anonymous MB | hours for whole models | CPU hours for whole models |",
+        "|---|---|---|---|---|",
+        f"| {part['seconds']:.0f} | {part['cpu']:.0f} | {part['anonymous MB']:.0f} | {part['hours']:.2f} "
+        f"| {part['cpu hours']:.2f} |",
     ]
 
 
