@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -112,3 +113,26 @@ def _table(device: str) -> Tensor:
         word = ((word ^ (word >> shift)) * factor) & top
     word = (word ^ (word >> 16)) | 1
     return torch.where(word >= _TOP, word - 2 * _TOP, word).to(torch.int32).to(device)
+
+
+def word_rows(streams: Sequence[Stream], count: int) -> Tensor:
+    """``words`` of many short streams at once: the first ``count`` of each, int32 [len(streams), count], CPU."""
+    if count > LANES or not streams:
+        rows = [each.words(torch.empty(count, dtype=torch.int32)) for each in streams]
+        return torch.stack(rows) if rows else torch.empty((0, count), dtype=torch.int32)
+    multipliers = [_mixed(each._root, 0) for each in streams]
+    first = torch.tensor([_signed(each | 1) for each in multipliers], dtype=torch.int32)
+    second = torch.tensor([_signed((each >> 32) | 1) for each in multipliers], dtype=torch.int32)
+    rows = _table("cpu")[:count] * first[:, None]
+    return rows.bitwise_xor_(rows >> 15).mul_(second[:, None])
+
+
+def uniform_rows(streams: Sequence[Stream], count: int) -> Tensor:
+    """``uniform`` of each stream, float64 [len(streams), count], CPU."""
+    return (word_rows(streams, count).double() + _TOP) / (2 * _TOP)
+
+
+def normal_rows(streams: Sequence[Stream], count: int) -> Tensor:
+    """``normal`` of each stream, float64 [len(streams), count], CPU."""
+    pairs = uniform_rows(streams, 2 * count).view(len(streams), count, 2)
+    return (-2 * torch.log1p(-pairs[..., 0])).sqrt() * torch.cos(2 * torch.pi * pairs[..., 1])

@@ -1,0 +1,123 @@
+"""Targets from a frozen teacher: changing what a network predicts without leaving what it knows.
+
+The teacher, a network under a ``Sampling`` of its own, is asked about the very same noisy picture: at the level where
+its σ/α equals the student's, with its input scaled to its own path. Its answer is a picture and a noise, and these are
+the student's target, exactly (Diff2Flow, Schusterbauer et al. 2025, arXiv:2506.02221, does so from eps to rf).
+
+The teacher's schedule bounds it: plain SDXL ends at σ/α = 14.61 (rf t = 0.936, SNR 0.0047) and begins at 0.0292. Beyond
+that it was never trained, so items there keep their real targets.
+
+A teacher's answer is divided by α on the way from eps to a picture: up to 14.6 times at the last timestep, its rounding
+with it. Let it answer in float32 if its noise levels reach there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..diffusion.plain import from_plain
+from ..diffusion.prediction import row_of
+from ..diffusion.sampling import Sampling
+from ..diffusion.schedule import LIKE
+from ..errors import BadInput
+from . import checks
+from .draws import Draws
+from .times import Moments, process
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """``teacher``: how its output is read; not ``mixed``, which has no exact reading. ``share``: of the items within
+    the teacher's range, those that learn from it; the others learn from their pictures. ``like``: whose timesteps the
+    teacher is told (``schedule.LIKE``); fractional ones with a1111.
+    """
+
+    teacher: Sampling = field(default_factory=Sampling)
+    share: float = 1.0
+    like: str = "a1111"
+
+    def __post_init__(self) -> None:
+        if self.teacher.prediction == "mixed":
+            raise BadInput("distill.teacher.prediction", "mixed", "eps, v, x0 or rf: a merge has no exact reading")
+        checks.number(self, "share", "distill", (0.0, 1.0))
+        checks.choice(self, "like", "distill", LIKE)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML, JSON and headers."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Distillation:
+        """The opposite of ``to_dict``; missing keys take their defaults. Raises BadInput for unknown keys."""
+        plain = dict(values)
+        if isinstance(plain.get("teacher"), Mapping):
+            plain["teacher"] = from_plain(Sampling, plain["teacher"], "distill.teacher")
+        return from_plain(cls, plain, "distill")
+
+
+class Question(NamedTuple):
+    """What to ask the teacher: ``input`` [B, …], ``timestep`` float32 [B]; ``moments`` its own noise levels, ``valid``
+    bool [B], CPU: those it was trained on."""
+
+    input: Tensor
+    timestep: Tensor
+    moments: Moments
+    valid: Tensor
+
+
+def reach(settings: Distillation) -> tuple[float, float]:
+    """The σ/α at which the teacher's schedule begins and ends; infinite where it ends in pure noise."""
+    if settings.teacher.prediction == "rf":
+        return 0.0, float("inf")
+    levels = process(settings.teacher, settings.like)
+    high = float("inf") if settings.teacher.zero_terminal_snr else float(levels.sigma_max)
+    return float(levels.sigma_min), high
+
+
+def teacher_moments(moments: Moments, settings: Distillation) -> tuple[Moments, Tensor]:
+    """The teacher's noise levels at the student's σ/α, and which of them are within its reach, bool [B]."""
+    low, high = reach(settings)
+    ratio = moments.ratio
+    valid = (ratio >= low * (1.0 - 1e-6)) & (ratio <= high * (1.0 + 1e-6))
+    alpha, sigma = moments.alpha, moments.sigma
+    flow = settings.teacher.prediction == "rf"
+    total = alpha + sigma if flow else (alpha * alpha + sigma * sigma).sqrt()
+    alpha, sigma = alpha / total, sigma / total
+    levels = process(settings.teacher, settings.like)
+    told = sigma if flow else ratio.clamp(float(levels.sigma_min), float(levels.sigma_max))
+    return Moments(levels.timestep(told), alpha, sigma), valid
+
+
+def ask(x0: Tensor, noise: Tensor, moments: Moments, settings: Distillation) -> Question:
+    """The teacher's view of α x0 + σ n at the student's ``moments``; ``noise`` is what the student's input has.
+
+    ``input`` has the dtype of ``x0``; it is computed in float32 or better.
+    """
+    own, valid = teacher_moments(moments, settings)
+    alpha, sigma = own.rows(x0)
+    return Question((alpha * x0 + sigma * noise).to(x0.dtype), own.timestep, own, valid)
+
+
+def target(answer: Tensor, question: Question, moments: Moments, settings: Distillation, student: Sampling) -> Tensor:
+    """The student's target from the teacher's raw ``answer`` [B, …] to the ``question``: float32 or better."""
+    alpha, sigma = question.moments.rows(answer)
+    dtype = alpha.dtype
+    row = row_of(settings.teacher, native=True)
+    x0, noise = row.x0_noise(answer.to(dtype), question.input.to(dtype), alpha, sigma)
+    return row_of(student, native=True).target(x0, noise, *moments.rows(answer))
+
+
+def chosen(settings: Distillation, valid: Tensor, draws: Draws) -> Tensor:
+    """Which items learn from the teacher, bool [B], CPU: a ``share`` of those that are ``valid``."""
+    return valid & (draws.uniform("distill")[:, 0] < settings.share)
+
+
+def blend(real: Tensor, distilled: Tensor, who: Tensor) -> Tensor:
+    """``distilled`` for the items of ``who`` bool [B], ``real`` for the others; [B, …]."""
+    rows = who.to(real.device).view((-1,) + (1,) * (real.ndim - 1))
+    return torch.where(rows, distilled.to(real.dtype), real)
