@@ -39,10 +39,6 @@ class Case:
 AB, ABC, DELTAS = {"a": "a", "b": "b"}, {"a": "a", "b": "b", "c": "c"}, {"base": "c", "a": "a", "b": "b"}
 
 
-def _deltas(m: Any, a: Any, b: Any, c: Any) -> list[Any]:
-    return [m.subtract(a, c), m.subtract(b, c)]
-
-
 CASES: dict[str, Case] = {
     "weighted sum": Case("weighted_sum", AB, lambda m, a, b, c: m.weighted_sum(a, b, alpha=0.3), 0.3),
     "add difference": Case("add_difference", ABC, lambda m, a, b, c: m.add_difference(a, b, c, alpha=0.3), 0.3),
@@ -59,23 +55,19 @@ CASES: dict[str, Case] = {
     "TIES": Case(
         "ties_sum",
         DELTAS,
-        lambda m, a, b, c: m.add_difference(c, m.ties_sum(*_deltas(m, a, b, c), k=0.2), alpha=1.0),
+        lambda m, a, b, c: m.add_ties_with_dare(c, a, b, probability=0.0, k=0.2),  # its add_difference_ties raises
         options={"k": 0.2},
     ),
     "DARE": Case(
         "ties_sum_with_dropout",
         DELTAS,
-        lambda m, a, b, c: m.add_difference(
-            c, m.ties_sum_with_dropout(*_deltas(m, a, b, c), probability=0.5, k=1.0, seed=1), alpha=1.0
-        ),
+        lambda m, a, b, c: m.add_ties_with_dare(c, a, b, probability=0.5, k=1.0, seed=1),
         options={"probability": 0.5, "k": 1.0, "seed": 1},
     ),
     "DELLA": Case(
         "ties_sum_with_dropout",
         DELTAS,
-        lambda m, a, b, c: m.add_difference(
-            c, m.ties_sum_with_dropout(*_deltas(m, a, b, c), probability=0.5, della_eps=0.2, k=1.0, seed=1), alpha=1.0
-        ),
+        lambda m, a, b, c: m.add_ties_with_dare(c, a, b, probability=0.5, della_eps=0.2, k=1.0, seed=1),
         options={"probability": 0.5, "della_eps": 0.2, "k": 1.0, "seed": 1},
     ),
 }
