@@ -125,13 +125,14 @@ def half_is_exact(dtype: torch.dtype) -> bool:
 def all_finite(values: Tensor, scratch: Scratch) -> bool:
     """True if no value is Inf or NaN; ``values`` contiguous.
 
-    A finite sum proves it in one pass. A sum that is not may have overflowed, so the exponent bits decide then.
+    A finite sum proves it in one pass. A sum that is not may have overflowed, so the exponent bits decide then, and at
+    once for half precision, which torch before 2.2 adds up thirty times slower than it reads.
     """
     if values.numel() == 0:
         return True
     if values.dtype not in _EXPONENT:
         return not bool(values.float().isnan().any() or values.float().isinf().any())
-    if math.isfinite(float(values.sum())):
+    if values.element_size() > 2 and math.isfinite(float(values.sum())):
         return True
     integer, mask = _EXPONENT[values.dtype]
     bits = scratch.take(values.shape, integer)
