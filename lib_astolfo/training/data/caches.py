@@ -1,0 +1,151 @@
+"""Tensors on disk by what they were made from: a safetensors file per key, checked when read, made anew when broken.
+
+The key is everything that the content depends on, so nothing goes stale: another VAE or crop is another file. Files
+are written at once or not at all. A cache can be lost: a full disk costs speed and is told, but stops no training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from lib_astolfo.checkpoints.files import remove_leftovers
+from lib_astolfo.checkpoints.reader import CheckpointFile, as_bytes
+from lib_astolfo.checkpoints.writer import save
+from lib_astolfo.errors import AstolfoError, BadInput, Failed
+
+Value: TypeAlias = str | int | float | bool | list[int]
+CacheKey: TypeAlias = Mapping[str, Value]
+Tensors: TypeAlias = dict[str, Tensor]
+#: Makes the tensors of the keys with these numbers, in their order.
+Make: TypeAlias = Callable[[list[int]], Sequence[Mapping[str, Tensor]]]
+_FORMAT = "1"
+
+
+@dataclass
+class Counts:
+    """What a cache did: ``read`` from disk, ``made``, of these ``mended`` because the file was broken, and ``unsaved``
+    because it could not be written, with the last ``problem`` in words."""
+
+    read: int = 0
+    made: int = 0
+    mended: int = 0
+    unsaved: int = 0
+    problem: str = ""
+
+
+class Cache:
+    """One folder of tensors; safe for several processes, which at worst make the same file twice."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.counts = Counts()
+
+    def path(self, key: CacheKey) -> Path:
+        """Where the tensors of a key lie."""
+        name = hashlib.sha256(_spelled(key).encode()).hexdigest()
+        return self.folder / name[:2] / f"{name}.safetensors"
+
+    def read(self, key: CacheKey) -> Tensors | None:
+        """The tensors of a key, or None if there are none, or none that are sound (the file is then removed)."""
+        path = self.path(key)
+        if not path.exists():
+            return None
+        try:
+            return _load(path, _spelled(key))
+        except (AstolfoError, OSError):
+            self.counts.mended += 1
+            with suppress(OSError):
+                path.unlink()
+            return None
+
+    def write(self, key: CacheKey, tensors: Mapping[str, Tensor]) -> None:
+        """Keep the tensors of a key. What cannot be written is counted, not raised."""
+        path = self.path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path)
+            metadata = {"cache": _FORMAT, "key": _spelled(key), "sha256": _digest(tensors)}
+            save(path, tensors, metadata, overwrite=True)
+        except (AstolfoError, OSError) as error:
+            self.counts.unsaved += 1
+            self.counts.problem = str(error)
+
+    def fetch(self, keys: Sequence[CacheKey], make: Make) -> list[Tensors]:
+        """The tensors of all keys, in their order; those that are not there are made in one call and kept.
+
+        Raises Failed if what is made is not finite or not of the right number.
+        """
+        spelled = [_spelled(key) for key in keys]
+        found: dict[str, Tensors] = {}
+        missing: dict[str, int] = {}
+        for number, name in enumerate(spelled):
+            if name in found or name in missing:
+                continue
+            tensors = self.read(keys[number])
+            if tensors is None:
+                missing[name] = number
+            else:
+                found[name] = tensors
+                self.counts.read += 1
+        if missing:
+            made = make(list(missing.values()))
+            if len(made) != len(missing):
+                raise Failed(f"the encoder gave {len(made)} results for {len(missing)} inputs")
+            for (name, number), tensors in zip(missing.items(), made, strict=True):
+                found[name] = _finite(tensors, keys[number])
+                self.write(keys[number], found[name])
+                self.counts.made += 1
+        return [found[name] for name in spelled]
+
+    def check(self) -> list[Path]:
+        """Read every file, remove those that are broken, and name them."""
+        broken = []
+        for path in sorted(self.folder.glob("*/*.safetensors")):
+            try:
+                _load(path)
+            except (AstolfoError, OSError):
+                broken.append(path)
+                with suppress(OSError):
+                    path.unlink()
+        return broken
+
+
+def _load(path: Path, spelled: str | None = None) -> Tensors:
+    """The tensors of a file, in memory of their own. Raises BadInput if it is not what it says."""
+    with CheckpointFile.open(path) as file:
+        said = dict(file.metadata)
+        tensors = {name: file.tensor(name).clone() for name in file.tensors}
+    key = said.get("key", "")
+    if said.get("cache") != _FORMAT or (spelled is not None and key != spelled):
+        raise BadInput(path, "another file", "the cache of this key")
+    if hashlib.sha256(key.encode()).hexdigest() != path.stem or said.get("sha256") != _digest(tensors):
+        raise BadInput(path, "content that changed", "what was written")
+    return tensors
+
+
+def _spelled(key: CacheKey) -> str:
+    return json.dumps(dict(key), sort_keys=True, ensure_ascii=True, allow_nan=False)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        digest.update(as_bytes(tensor.detach().to("cpu").contiguous()))
+    return digest.hexdigest()
+
+
+def _finite(tensors: Mapping[str, Tensor], key: CacheKey) -> Tensors:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise Failed(f"{key.get('name', key)}: the encoder gave {name} with values that are not finite")
+    return {name: tensor.detach().to("cpu").clone() for name, tensor in tensors.items()}
