@@ -25,8 +25,8 @@ from lib_astolfo.errors import AstolfoError, BadInput, Failed
 Value: TypeAlias = str | int | float | bool | list[int]
 CacheKey: TypeAlias = Mapping[str, Value]
 Tensors: TypeAlias = dict[str, Tensor]
-#: Makes the tensors of the keys with these numbers, in their order.
-Make: TypeAlias = Callable[[list[int]], Sequence[Mapping[str, Tensor]]]
+#: Makes the tensors of the key with this number.
+Make: TypeAlias = Callable[[int], Mapping[str, Tensor]]
 _FORMAT = "1"
 
 
@@ -80,31 +80,25 @@ class Cache:
             self.counts.problem = str(error)
 
     def fetch(self, keys: Sequence[CacheKey], make: Make) -> list[Tensors]:
-        """The tensors of all keys, in their order; those that are not there are made in one call and kept.
+        """The tensors of all keys, in their order. Those that are not there are made one by one and kept, so that what
+        one is does not depend on which others were there.
 
-        Raises Failed if what is made is not finite or not of the right number.
+        Raises Failed if what is made is not finite.
         """
-        spelled = [_spelled(key) for key in keys]
         found: dict[str, Tensors] = {}
-        missing: dict[str, int] = {}
-        for number, name in enumerate(spelled):
-            if name in found or name in missing:
+        for number, key in enumerate(keys):
+            name = _spelled(key)
+            if name in found:
                 continue
-            tensors = self.read(keys[number])
-            if tensors is None:
-                missing[name] = number
-            else:
-                found[name] = tensors
-                self.counts.read += 1
-        if missing:
-            made = make(list(missing.values()))
-            if len(made) != len(missing):
-                raise Failed(f"the encoder gave {len(made)} results for {len(missing)} inputs")
-            for (name, number), tensors in zip(missing.items(), made, strict=True):
-                found[name] = _finite(tensors, keys[number])
-                self.write(keys[number], found[name])
+            kept = self.read(key)
+            if kept is None:
+                kept = _finite(make(number), key)
+                self.write(key, kept)
                 self.counts.made += 1
-        return [found[name] for name in spelled]
+            else:
+                self.counts.read += 1
+            found[name] = kept
+        return [found[_spelled(key)] for key in keys]
 
     def check(self) -> list[Path]:
         """Read every file, remove those that are broken, and name them."""
@@ -147,5 +141,5 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 def _finite(tensors: Mapping[str, Tensor], key: CacheKey) -> Tensors:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise Failed(f"{key.get('name', key)}: the encoder gave {name} with values that are not finite")
+            raise Failed(f"{_spelled(key)}: the encoder gave {name} with values that are not finite")
     return {name: tensor.detach().to("cpu").clone() for name, tensor in tensors.items()}
