@@ -5,6 +5,9 @@ Two ways to the data:
 * ``tensor(name)`` is a view into a memory map: no copy, but if somebody truncates the file in place while the view is
   in use, the operating system ends the process (SIGBUS). Replacing the file by a rename is harmless.
 * ``read_into(buffer, offset)`` is a plain positioned read: a truncated file gives ``Failed``. Merges use this one.
+
+After ``populate()`` the whole map is there, and ``view`` gives parts of it at no cost: for what reads the same files
+again and again, as a live merge whose ratio is changed.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ Progress = Callable[[int, int, str], None]
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _HASH_CHUNK = 4 << 20
+_POPULATE_READ = 22  # MADV_POPULATE_READ of Linux 5.14: all pages of a map at once, at a tenth of the price of faults
 # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"))
 # The private map is never written to, so it must not count against the memory of the machine. Python knows the flag
@@ -70,6 +74,7 @@ class CheckpointFile:
         self._fd: int | None = fd
         self._opened = _identity(os.fstat(fd))
         self._map: mmap.mmap | None = None
+        self._populated: mmap.mmap | None = None
         self._lock = threading.Lock()
         self._sha256: tuple[Identity, str] | None = None
 
@@ -109,7 +114,7 @@ class CheckpointFile:
 
     def close(self) -> None:
         """Close the file. Tensors given out stay valid: they keep the map alive."""
-        fd, self._fd, self._map = getattr(self, "_fd", None), None, None
+        fd, self._fd, self._map, self._populated = getattr(self, "_fd", None), None, None, None
         if fd is not None:
             os.close(fd)
 
@@ -131,6 +136,29 @@ class CheckpointFile:
         copy = torch.empty(info.shape, dtype=info.dtype)
         self.read_into(copy, info.begin)
         return copy
+
+    def populate(self) -> None:
+        """Have the whole file in the memory map, for ``view``; nothing happens where the system cannot do it.
+
+        The pages are the system's own copy of the file, which it takes back when memory is short.
+        """
+        if self._populated is None and (mapped := self._mapped()) is not None and sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                mapped.madvise(_POPULATE_READ)
+                self._populated = mapped
+
+    def release(self) -> None:
+        """Give up the memory map; tensors given out keep it alive."""
+        with self._lock:
+            self._map = self._populated = None
+
+    def view(self, offset: int, count: int, dtype: torch.dtype) -> torch.Tensor | None:
+        """``count`` values from byte ``offset`` without a copy, not to be written to; None where only reading is left:
+        before ``populate``, where they are not aligned, or if the file has become shorter."""
+        mapped, end = self._populated, offset + count * SIZES[dtype]
+        if mapped is None or count == 0 or offset % SIZES[dtype] or os.fstat(self._open_fd()).st_size < end:
+            return None
+        return torch.frombuffer(mapped, dtype=dtype, count=count, offset=offset)
 
     def info(self, name: str) -> TensorInfo:
         """Where and what a tensor is; BadInput if the file has no such tensor."""

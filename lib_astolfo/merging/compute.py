@@ -62,7 +62,7 @@ class Computer:
         if task.raw:
             self.read(chunk, 0, out)
         elif chunk.run.fused and self.lane is None:
-            self._fused(chunk, out, out if own else self.scratch.take(out.shape, out.dtype))
+            self._fused(chunk, out, out if own else None)
         else:
             with self.on_device():
                 buffers = self.buffers
@@ -119,14 +119,23 @@ class Computer:
             stored = self.lane.host.take((chunk.elements,), dtype)
             self.read(chunk, leaf, stored)
             return self.lane.send(stored, buffers)
-        values = buffers.take((chunk.elements,))
         if dtype == torch.float32:
-            self.read(chunk, leaf, values)
-            return values
-        stored = buffers.take((chunk.elements,), dtype)
-        self.read(chunk, leaf, stored)
-        values.copy_(stored)
-        buffers.give_back()
+            return self.stored(chunk, leaf, buffers)
+        values = buffers.take((chunk.elements,))
+        mark = buffers.mark()
+        values.copy_(self.stored(chunk, leaf, buffers))
+        buffers.reset(mark)
+        return values
+
+    def stored(self, chunk: Chunk, leaf: int, buffers: kernels.Scratch, into: Tensor | None = None) -> Tensor:
+        """Stored values of a leaf, flat: a view of the file where it is mapped, else in ``into`` or one of ``buffers``;
+        not to be written to."""
+        source, segments = chunk.run.tasks[0].value.leaves[leaf], chunk.segments(leaf)
+        seen = source.file.view(segments[0][0], chunk.elements, source.info.dtype) if len(segments) == 1 else None
+        if seen is not None:
+            return seen
+        values = buffers.take((chunk.elements,), source.info.dtype) if into is None else into
+        self.read(chunk, leaf, values)
         return values
 
     def round(self, values: Tensor, out: Tensor, buffers: kernels.Scratch) -> None:
@@ -152,17 +161,14 @@ class Computer:
         """Note that values of a key became A's."""
         self.replaced[name] = self.replaced.get(name, 0) + count
 
-    def _fused(self, chunk: Chunk, out: Tensor, first: Tensor) -> None:
-        """Element-wise method in the files' own dtype. ``first`` takes A; it may be ``out`` itself, but reading into
+    def _fused(self, chunk: Chunk, out: Tensor, first: Tensor | None) -> None:
+        """Element-wise method in the files' own dtype. ``first`` may take A; it may be ``out`` itself, but reading into
         memory that is not in the processor's cache and computing there is slower than one more buffer."""
         root = chunk.run.tasks[0].value.formula
         assert isinstance(root, Apply) and root.entry.half is not None
-        self.read(chunk, 0, first)
-        others = []
-        for leaf in range(1, len(root.inputs)):
-            others.append(self.scratch.take((chunk.elements,), out.dtype))
-            self.read(chunk, leaf, others[-1])
-        root.entry.half(out, first, *others, **dict(root.options))
+        others = range(1, len(root.inputs))
+        inputs = [self.stored(chunk, 0, self.scratch, first), *(self.stored(chunk, i, self.scratch) for i in others)]
+        root.entry.half(out, *inputs, **dict(root.options))
 
     def _not_finite(self, chunk: Chunk, out: Tensor) -> None:
         at = 0

@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -107,6 +107,8 @@ class LiveWeights:
             tasks = _fitting(planned, targets, self._family)
             self._remember(targets)
             before, report = self._current, self._report
+            for file in files.values():
+                file.populate()
             try:
                 replaced, written = self._write(planned, tasks, targets, progress)
                 engine.check_unchanged(files.values())
@@ -114,6 +116,7 @@ class LiveWeights:
                 self._put_back(before, report)
                 raise
             self._current = recipe
+            self._give_up({file for file in self._files.values() if file not in files.values()})
             self._files = {os.path.realpath(file.path): file for file in files.values()}
             self._report = engine.make_report(planned, replaced, written, time.perf_counter() - started)
             self._tell()
@@ -129,6 +132,7 @@ class LiveWeights:
             if self._held:
                 self._write_own(self._model.weights(), list(self._held))
             self._current = self._report = None
+            self._give_up({*self._files.values(), self._model.source})
             self._files = {}
             self._tell()
 
@@ -145,6 +149,11 @@ class LiveWeights:
         finally:
             with self._lock:
                 self._put_back(before, report)
+
+    def _give_up(self, files: Iterable[CheckpointFile]) -> None:
+        """The maps of files that are not merged any more."""
+        for file in files:
+            file.release()
 
     def _opened(self) -> dict[str, CheckpointFile]:
         """Real path to the files that are open: the model's own, and those of the current recipe."""

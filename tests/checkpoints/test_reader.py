@@ -210,3 +210,23 @@ def test_the_library_agrees_on_our_files(tmp_path: Path, tensors: dict[str, torc
     save(tmp_path / "a.safetensors", tensors)
     loaded = load_file(tmp_path / "a.safetensors")
     assert all(same(loaded[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_populated_file_is_seen_without_a_copy_until_it_is_released(tmp_path: Path) -> None:
+    values = torch.arange(4096, dtype=torch.float32)
+    path = tmp_path / "x.safetensors"
+    save_file({"w": values}, str(path))
+    with CheckpointFile.open(path) as file:
+        begin = file.tensors["w"].begin
+        assert file.view(begin, 8, torch.float32) is None
+        file.populate()
+        seen = file.view(begin + 400, 8, torch.float32)
+        if seen is None:
+            pytest.skip("this system cannot have all pages of a map at once")
+        assert torch.equal(seen, values[100:108])
+        assert file.view(begin + 2, 8, torch.float32) is None, "not aligned"
+        path.open("r+b").truncate(begin + 4000)
+        assert file.view(begin + 4096, 8, torch.float32) is None, "cut off"
+        file.release()
+        assert file.view(begin, 8, torch.float32) is None
+        assert torch.equal(seen, values[100:108])
