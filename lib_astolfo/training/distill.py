@@ -27,7 +27,9 @@ from ..diffusion.schedule import LIKE
 from ..errors import BadInput
 from . import checks
 from .draws import Draws
-from .times import Moments, process
+from .times import Moments, at_timestep, process
+
+SLACK = 1e-3  # of σ/α, for schedules that were computed in float32
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,15 @@ def reach(settings: Distillation) -> tuple[float, float]:
     """The σ/α at which the teacher's schedule begins and ends; infinite where it ends in pure noise."""
     if settings.teacher.prediction == "rf":
         return 0.0, float("inf")
-    levels = process(settings.teacher, settings.like)
-    high = float("inf") if settings.teacher.zero_terminal_snr else float(levels.sigma_max)
-    return float(levels.sigma_min), high
+    low, high = at_timestep(torch.tensor([0, -1]), settings.teacher).ratio.tolist()
+    return low, high
 
 
 def teacher_moments(moments: Moments, settings: Distillation) -> tuple[Moments, Tensor]:
     """The teacher's noise levels at the student's σ/α, and which of them are within its reach, bool [B]."""
     low, high = reach(settings)
     ratio = moments.ratio
-    valid = (ratio >= low * (1.0 - 1e-6)) & (ratio <= high * (1.0 + 1e-6))
+    valid = (ratio >= low * (1.0 - SLACK)) & (ratio <= high * (1.0 + SLACK))
     alpha, sigma = moments.alpha, moments.sigma
     flow = settings.teacher.prediction == "rf"
     total = alpha + sigma if flow else (alpha * alpha + sigma * sigma).sqrt()

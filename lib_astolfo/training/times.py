@@ -120,8 +120,8 @@ def share_below(times: Times, t: Tensor) -> Tensor:
 def window(times: Times, shift: float) -> tuple[float, float]:
     """The shares of the base distribution below ``minimum`` and ``maximum``. Raises BadInput if nothing is between."""
     ends = torch.tensor([times.minimum, times.maximum], dtype=torch.float64)
-    low, high = share_below(times, shifted(ends, 1.0 / shift)).tolist()
-    if high - low < LEAST:
+    low, high = share_below(times, shifted(ends, 1.0 / shift).clamp(0.0, 1.0)).tolist()
+    if not high - low >= LEAST:
         found = f"{times.minimum:g} to {times.maximum:g}"
         expected = f"a range in which {times.distribution} has at least {LEAST:g} of its draws; it has {high - low:.1e}"
         raise BadInput("times.minimum", found, expected)

@@ -54,10 +54,8 @@ def close(found: Tensor, figures: str) -> None:
         if text == "-":
             continue
         expected = float(text)
-        if 0.002 < abs(expected) < 50.0:
-            allowed = 1e-5 * abs(expected) + 1e-6
-        else:
-            allowed = 1e-4 * abs(expected)
+        fine = 0.002 < abs(expected) < 50.0
+        allowed = 1e-5 * abs(expected) + 1e-6 if fine else 1e-4 * abs(expected)
         assert abs(value - expected) <= allowed, (value, text)
 
 
