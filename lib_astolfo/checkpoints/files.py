@@ -98,7 +98,7 @@ class PartFile:
         except OSError as error:
             self.discard()
             raise Failed(f"{self.path}: cannot be completed: {error.strerror}") from error
-        _flush_folder(self.path.parent)
+        flush_folder(self.path.parent)
         with contextlib.suppress(OSError):
             os.unlink(self.journal)
 
@@ -243,7 +243,8 @@ def _give_name(part: Path, path: Path, overwrite: bool) -> None:
         os.unlink(part)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can; an error of it is not told."""
     if os.name == "nt":
         return
     with contextlib.suppress(OSError):

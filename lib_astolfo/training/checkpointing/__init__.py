@@ -1,0 +1,1 @@
+"""The states of a run on disk: complete and verified, or not there."""
