@@ -48,7 +48,8 @@ class Report:
     Attributes:
         pictures: that are trained on; ``seen`` per epoch with repeats; ``batches`` of the first epoch.
         left_out: (file, reason). ``duplicates``: groups of files with the same bytes.
-        empty: pictures without caption. ``tokens``: length of captions in tokens to pictures; None: not counted.
+        empty: (file, what stands instead) of pictures without caption of their own.
+        tokens: length of captions in tokens to number of pictures; None if they were not counted.
         over: (file, tokens) of captions longer than ``limit`` tokens.
         enlarged: (file, factor) above 1.1. ``cropped``: (file, share) that lose more than a quarter.
         changed: what is done to how many pictures when opened. ``notes``: remarks, and settings without effect.
@@ -62,7 +63,7 @@ class Report:
     buckets: tuple[BucketLine, ...]
     left_out: tuple[tuple[str, str], ...]
     duplicates: tuple[tuple[str, ...], ...]
-    empty: tuple[str, ...]
+    empty: tuple[tuple[str, str], ...]
     tokens: dict[int, int] | None
     limit: int
     over: tuple[tuple[str, int], ...]
@@ -87,7 +88,7 @@ class Report:
         ]
         told += _part("left out", [f"{name}: {reason}" for name, reason in self.left_out])
         told += _part("files with the same bytes", [" = ".join(group) for group in self.duplicates])
-        told += _part("without caption", list(self.empty))
+        told += _part("without caption", [f"{name}: {_stands(text)}" for name, text in self.empty])
         if self.tokens:
             told.append(f"captions have {min(self.tokens)} to {max(self.tokens)} tokens")
         told += _part(f"captions over {self.limit} tokens", [f"{name}: {count}" for name, count in self.over])
@@ -114,7 +115,7 @@ def report(settings: DataSettings, scanned: Scanned, tokens: Count | None = None
         ),
         tuple((shown(left.path), left.reason) for left in scanned.left_out),
         tuple(tuple(shown(item.path) for item in group) for group in scanned.duplicates()),
-        tuple(shown(item.path) for item in items if not item.captioned),
+        tuple((shown(item.path), item.wording.text) for item in items if not item.captioned),
         dict(sorted(Counter(count for _, count in counted).items())) if tokens else None,
         limit,
         tuple((shown(item.path), count) for item, count in counted if count > limit),
@@ -155,6 +156,10 @@ def _remarks(settings: DataSettings, items: tuple[Item, ...]) -> list[str]:
     if settings.captions.dropout > 0 and all(item.wording.dropout is not None for item in items):
         found.append("captions.dropout does nothing: the data sets say cond_dropout for every picture")
     return found
+
+
+def _stands(text: str) -> str:
+    return f"for it stands {text!r}" if text else "stays empty"
 
 
 def _part(title: str, lines: list[str]) -> list[str]:
