@@ -67,5 +67,5 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
     for counts in ([], [5] * 7, [5] * 7 + [0]):
         with pytest.raises(BadInput, match="steps_per_epoch"):
             place(CARD, counts, 0)
-    with pytest.raises(BadInput, match="schedule.kind"):
+    with pytest.raises(BadInput, match=r"schedule\.kind"):
         schedule_of(Phase(1, 512, 1e-5, kind="rex"), 10)

@@ -69,7 +69,7 @@ def test_the_weight_is_the_rounded_master() -> None:
 
 @pytest.mark.parametrize("word", ["plain", "bf16", "nearest"])
 def test_plain_rounding_is_refused_with_the_reason(word: str) -> None:
-    with pytest.raises(BadInput, match="rounding to the nearest loses updates.*0.9 %"):
+    with pytest.raises(BadInput, match=r"rounding to the nearest loses updates.*0\.9 %"):
         check(Settings(precision=word), {"w": BF16})
 
 

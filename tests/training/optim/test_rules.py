@@ -135,5 +135,5 @@ def test_bitsandbytes_is_asked_for_by_name() -> None:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
-        with pytest.raises(Failed, match="needs the package bitsandbytes.*choose adamw or adafactor"):
+        with pytest.raises(Failed, match=r"needs the package bitsandbytes.*choose adamw or adafactor"):
             eight_bit._optimiser()

@@ -98,7 +98,7 @@ def test_what_is_frozen_has_no_gradient() -> None:
 
 def test_a_wrong_name_freezes_nothing() -> None:
     layers = net()
-    with pytest.raises(BadInput, match="9.weight"):
+    with pytest.raises(BadInput, match=r"9\.weight"):
         free(dict(layers.named_parameters()), ["9.weight"])
     assert all(parameter.requires_grad for parameter in layers.parameters())
 
