@@ -67,8 +67,13 @@ def read(values: Mapping[str, Any]) -> dict[str, Any]:
             pattern: _number("patterns", ratio) for pattern, ratio in _pairs("patterns", values.get("patterns"))
         },
         "adjust": (values.get("adjust") or "").strip(),
-        "loras": [_lora(file, weights) for file, weights in _pairs("loras", values.get("loras"))],
+        "loras": lora_uses(values.get("loras")),
     }
+
+
+def lora_uses(text: str | None) -> list[dict[str, Any]]:
+    """LoRA files with their weights, one a line. Errors: BadInput naming the field ``loras``."""
+    return [_lora(file, weights) for file, weights in _pairs("loras", text)]
 
 
 def _pairs(field: str, text: str | None) -> list[tuple[str, str]]:

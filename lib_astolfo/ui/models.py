@@ -22,6 +22,8 @@ WORDS = {
     "doctor": "examination",
     "differences": "differences",
     "extract": "LoRA",
+    "lora": "LoRA files",
+    "arithmetic": "carried over",
     "genealogy": "family",
 }
 """Kinds of jobs whose results are shown here, in words."""
@@ -38,6 +40,9 @@ def build(workspace: Workspace) -> Any:
                 start = gr.Button("Probe", variant="primary", min_width=120, elem_id=form.element("probe"))
                 examine = gr.Button("Examine", min_width=120, elem_id=form.element("examine"))
             errors = form.errors_line()
+            with gr.Row():
+                form.add("check_values", gr.Checkbox, "Read every value", "Examine finds NaN and outliers", value=False)
+                form.add("identity", gr.Checkbox, "Hash the parts", "Whose VAE and text encoders", value=False)
             _probe_fields(form)
             with gr.Accordion("Decide: yaml and memory", open=False, elem_id="astolfo_decide_panel"):
                 place = decide.fields(workspace, chosen)
@@ -118,7 +123,8 @@ def probe(workspace: Workspace, values: Mapping[str, Any]) -> str:
 
 def doctor(workspace: Workspace, values: Mapping[str, Any]) -> str:
     """Queue the examination; returns the job's id. Errors: BadInput naming the field."""
-    return workspace.submit("doctor", {"models": decide.chosen_of(values)}).id
+    deep = {name: bool(values.get(name)) for name in ("check_values", "identity")}
+    return workspace.submit("doctor", {"models": decide.chosen_of(values), **deep}).id
 
 
 def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Closed accordions of the Models panel: compare the chosen checkpoints, mend one, extract a LoRA, show the family."""
+"""Closed accordions of the Models panel: compare the chosen checkpoints, mend one, carry over to it what a training
+changed, LoRAs out of it and LoRA files, and its family."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import gradio as gr
 
 from lib_astolfo.errors import BadInput
 
-from . import choices
+from . import choices, merge_more
 from .form import Form
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ def fields(workspace: Workspace, chosen: Any) -> list[Tool]:
     for title, prefix, build, words, act in (
         ("Compare", "astolfo_compare", _compare, "Show differences", compare),
         ("Mend", "astolfo_mend", _mend, "Write a mended copy", mend),
+        ("Carry an objective over", "astolfo_carry", _carry, "Show what it carries, or write it", carry),
         ("Extract a LoRA", "astolfo_extract", _extract, "Extract", extract),
+        ("LoRA files", "astolfo_loras", _loras, "Go", loras),
         ("Family", "astolfo_family", _family, "Show where it comes from", family),
     ):
-        form = Form(prefix)
+        form = Form(prefix, names={"blocks": "mask"})
         form.fields["models"], form.labels["models"] = chosen, "Checkpoints"
         with gr.Accordion(title, open=False, elem_id=f"{prefix}_panel"):
             build(form, workspace)
@@ -74,6 +77,28 @@ def _mend(form: Form, workspace: Workspace) -> None:
     _checkpoint(form, workspace, "text_encoder", "Text encoders from", "Empty: its own")
     _checkpoint(form, workspace, "values_from", "Values that are not finite from", "Empty: they stay")
     form.text("output", "File name", "In the first models folder")
+    form.add("overwrite", gr.Checkbox, "Overwrite", "If the file is there already", value=False)
+
+
+def _carry(form: Form, workspace: Workspace) -> None:
+    _checkpoint(form, workspace, "b", "Trained", "Its difference to the next is added to the chosen one")
+    _checkpoint(form, workspace, "c", "What it was trained from", "Taken off the trained one")
+    form.slider(
+        "factor", "Factor", "Share of the difference; 0.1 to 0.55 is usual across models", (0, 1, 0.01), value=0.5
+    )
+    form.text("mask", "Blocks", "That are carried, with commas, as OUT02, OUT08; empty: all")
+    _checkpoint(form, workspace, "base", "Base of the chosen one", "If known: whether the two ways cross")
+    form.text("output", "File name", "Empty: only the figures and the recipe")
+    form.add("overwrite", gr.Checkbox, "Overwrite", "If the file is there already", value=False)
+
+
+def _loras(form: Form, workspace: Workspace) -> None:
+    form.text("loras", "Files", "One a line; file: weight to add up", lines=2, max_lines=12)
+    form.radio(
+        "action", "", "Look into them, add them up, or cut one to another rank", ("info", "merge", "resize"), "info"
+    )
+    form.whole("rank", "Rank", "At most; 0: as it comes", 0)
+    form.text("output", "File name", "In the folder of LoRAs")
     form.add("overwrite", gr.Checkbox, "Overwrite", "If the file is there already", value=False)
 
 
@@ -121,6 +146,37 @@ def extract(workspace: Workspace, values: Mapping[str, Any]) -> str:
     if settings.get("energy", 1.0) < 1.0 and not settings.get("rank"):
         settings["rank"] = None
     return workspace.submit("extract", {"tuned": _one(values), **settings}).id
+
+
+def carry(workspace: Workspace, values: Mapping[str, Any]) -> str:
+    """Queue the arithmetic of objectives. Errors: BadInput naming the field."""
+    for name in ("b", "c"):
+        if not values[name]:
+            raise BadInput(name, "nothing", "a checkpoint")
+    mask = [part.strip() for part in (values["mask"] or "").split(",") if part.strip()]
+    settings = {
+        "models": [_one(values), values["b"], values["c"]],
+        "factor": values["factor"],
+        "mask": mask or None,
+        **{name: values[name] or "" for name in ("base", "output")},
+        "overwrite": values["overwrite"],
+    }
+    return workspace.submit("arithmetic", settings).id
+
+
+def loras(workspace: Workspace, values: Mapping[str, Any]) -> str:
+    """Queue work on LoRA files; the chosen checkpoint tells whose they are. Errors: BadInput naming the field."""
+    lines = [line.strip() for line in (values["loras"] or "").splitlines() if line.strip()]
+    weighed = [line if ":" in line else f"{line}: 1" for line in lines]
+    settings: dict[str, Any] = {
+        "action": values["action"],
+        "loras": merge_more.lora_uses("\n".join(weighed)),
+        "checkpoint": ([*(values["models"] or []), ""])[0],
+        "rank": values["rank"] or None,
+    }
+    if values["action"] != "info":
+        settings |= {"output": values["output"] or "", "overwrite": values["overwrite"]}
+    return workspace.submit("lora", settings).id
 
 
 def family(workspace: Workspace, values: Mapping[str, Any]) -> str:

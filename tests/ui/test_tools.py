@@ -33,11 +33,25 @@ EXTRACT: dict[str, Any] = {
 }
 
 
+CARRY: dict[str, Any] = {
+    "models": [A],
+    "b": B,
+    "c": A,
+    "factor": 0.5,
+    "mask": "OUT02, OUT08",
+    "base": "",
+    "output": "",
+    "overwrite": False,
+}
+LORAS: dict[str, Any] = {"models": [], "action": "info", "rank": 0, "output": "", "overwrite": False}
+
+
 def test_each_queues_its_command(workspace: Workspace) -> None:
     for act, values, kind, settings in (
         (tools.compare, {"models": [A, B], "base": ""}, "differences", {"models": [A, B], "base": ""}),
         (tools.mend, {**MEND, "dtype": "bf16"}, "doctor", {"models": [A], "dtype": "bf16", "output": "mended"}),
         (tools.extract, EXTRACT, "extract", {"tuned": B, "base": A, "rank": 4}),
+        (tools.carry, CARRY, "arithmetic", {"models": [A, B, A], "mask": ["OUT02", "OUT08"]}),
         (tools.family, {"models": [A]}, "genealogy", {"models": [A]}),
     ):
         job = workspace.jobs.get(act(workspace, values))
@@ -54,6 +68,10 @@ def test_each_queues_its_command(workspace: Workspace) -> None:
         (tools.extract, {**EXTRACT, "models": []}, "models"),
         (tools.extract, {**EXTRACT, "base": "no"}, "base"),
         (tools.compare, {"models": [A], "base": ""}, "models"),
+        (tools.carry, {**CARRY, "b": ""}, "b"),
+        (tools.carry, {**CARRY, "mask": "OUT99"}, "blocks.OUT99"),
+        (tools.loras, {**LORAS, "loras": ""}, "loras"),
+        (tools.loras, {**LORAS, "loras": "no such file: 0.5"}, "loras"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_it_is_queued(
