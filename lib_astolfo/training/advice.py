@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
+
 from . import checks
 from .distill import reach
 from .noise import ends_in_noise
 from .objective import Objective
-from .times import training_alphas
+from .times import at, training_alphas
 
 
 def inert(objective: Objective) -> list[str]:
@@ -110,10 +112,6 @@ def _distill(objective: Objective) -> list[str]:
 
 def _ratios(objective: Objective) -> tuple[float, float]:
     """σ/α at both ends of the range of times."""
-    import torch
-
-    from .times import at
-
     ends = torch.tensor([objective.times.minimum, objective.times.maximum], dtype=torch.float64)
     low, high = at(ends, objective.sampling).ratio.tolist()
     return low, high
