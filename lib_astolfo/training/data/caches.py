@@ -60,7 +60,7 @@ class Cache:
         if not path.exists():
             return None
         try:
-            return _load(path, _spelled(key))
+            return _load(path)
         except (AstolfoError, OSError):
             self.counts.mended += 1
             with suppress(OSError):
@@ -113,16 +113,14 @@ class Cache:
         return broken
 
 
-def _load(path: Path, spelled: str | None = None) -> Tensors:
-    """The tensors of a file, in memory of their own. Raises BadInput if it is not what it says."""
+def _load(path: Path) -> Tensors:
+    """The tensors of a file, in memory of their own. Raises BadInput if it is not what its name and header say."""
     with CheckpointFile.open(path) as file:
         said = dict(file.metadata)
         tensors = {name: file.tensor(name).clone() for name in file.tensors}
-    key = said.get("key", "")
-    if said.get("cache") != _FORMAT or (spelled is not None and key != spelled):
-        raise BadInput(path, "another file", "the cache of this key")
-    if hashlib.sha256(key.encode()).hexdigest() != path.stem or said.get("sha256") != _digest(tensors):
-        raise BadInput(path, "content that changed", "what was written")
+    key = hashlib.sha256(said.get("key", "").encode()).hexdigest()
+    if said.get("cache") != _FORMAT or key != path.stem or said.get("sha256") != _digest(tensors):
+        raise BadInput(path, "content that changed", "what was written under this name")
     return tensors
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lib_astolfo.checkpoints import writer
+from lib_astolfo.checkpoints.files import PartFile
 from lib_astolfo.errors import Failed
 from lib_astolfo.training.data.caches import Cache, CacheKey
 
@@ -111,6 +112,16 @@ def test_a_cache_that_cannot_be_written_costs_speed_alone(tmp_path: Path) -> Non
     cache = Cache(tmp_path / "file")
     assert same(cache.fetch([KEY], lambda _: tensors())[0], tensors())
     assert cache.counts.unsaved == 1 and cache.counts.problem
+
+
+def test_what_a_dead_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.path(KEY).parent.mkdir()
+    left = PartFile(cache.path(KEY), True)
+    os.close(left.fd)
+    assert left.part.exists()
+    cache.write(KEY, tensors())
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [cache.path(KEY)]
 
 
 def _fill(folder: Path) -> None:

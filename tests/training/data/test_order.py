@@ -74,6 +74,7 @@ def test_batches_of_a_bucket_do_not_come_in_a_row() -> None:
     buckets = [batch.bucket for batch in Order(items(90), 2, 5).epoch(0)]
     changes = sum(one != two for one, two in itertools.pairwise(buckets))
     assert changes > len(buckets) / 3
+    assert buckets != [batch.bucket for batch in Order(items(90), 2, 5).epoch(1)]
 
 
 @pytest.mark.parametrize("step", [0, 1, 6, 7, 8, 15, 20])
