@@ -17,7 +17,6 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lib_astolfo.checkpoints.files import remove_leftovers
 from lib_astolfo.checkpoints.reader import CheckpointFile, as_bytes
 from lib_astolfo.checkpoints.writer import save
 from lib_astolfo.errors import AstolfoError, BadInput, Failed
@@ -72,7 +71,6 @@ class Cache:
         path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(path)
             metadata = {"cache": _FORMAT, "key": _spelled(key), "sha256": _digest(tensors)}
             save(path, tensors, metadata, overwrite=True)
         except (AstolfoError, OSError) as error:
