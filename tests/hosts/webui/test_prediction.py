@@ -94,11 +94,13 @@ def test_rf_with_every_sampler_draws_or_is_refused(host: Host) -> None:
             broken[name] = "one colour"
     assert not broken
     assert {"Euler", "Euler a", "Heun", "DPM++ 2M", "DPM++ 2M SDE", "DPM++ SDE", "DPM++ 3M SDE"} <= set(drawn)
-    assert set(TIMESTEPS) <= set(refused)
+    assert set(TIMESTEPS) & set(known) <= set(refused)
 
 
 @pytest.mark.parametrize("sampler", TIMESTEPS)
 def test_rf_is_refused_where_samplers_count_timesteps(host: Host, sampler: str) -> None:
+    if sampler not in [known["name"] for known in host.client.get("/sdapi/v1/samplers")]:
+        pytest.skip(f"{host.kind} has no {sampler}")
     with pytest.raises(Refused) as refused:
         draw(host, "sdxl", {"prediction": "rf"}, sampler_name=sampler)
     assert sampler in refused.value.text and "rf" in refused.value.text
