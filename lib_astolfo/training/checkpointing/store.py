@@ -2,7 +2,8 @@
 
 A state is a folder ``step-00000040``. It is written as ``step-00000040.tmp``: files, each flushed, then the manifest,
 then the folder takes its name and its parent is flushed; then the file ``latest`` is replaced; only then are old states
-removed, each renamed to ``….tmp`` first. What ends in ``.tmp`` is never read, and goes with the next save.
+removed, each renamed to ``….tmp`` first. What ends in ``.tmp`` is never read, and goes with the next save, as do old
+states whose removal was cut short.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder / LOCK):
-                self._sweep()
+                self._tidy(self._named())
                 target = self._free_name(step)
                 self._write(target, step, tensors, text)
                 files.write_text(self.folder / LATEST, target.name + "\n", overwrite=True)
-                self._prune(target)
+                self._tidy(target.name)
         except OSError as error:
             raise Failed(f"{self.folder}: the state of step {step} cannot be saved: {error.strerror}") from error
         return target
@@ -127,10 +128,14 @@ class Store:
 
     def _order(self) -> Iterator[Path]:
         """``latest``, then the others. A ``latest`` that is gone or damaged is no hindrance."""
-        states, named = self._states(), ""
+        named = self._named()
+        yield from sorted(self._states(), key=lambda path: path.name != named)
+
+    def _named(self) -> str:
+        """What ``latest`` says, "" where it says nothing."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            named = (self.folder / LATEST).read_text("utf-8").strip()
-        yield from sorted(states, key=lambda path: path.name != named)
+            return (self.folder / LATEST).read_text("utf-8").strip()
+        return ""
 
     def _serial(self) -> int:
         return 1 + max((_serial_of(path) for path in self._states()), default=0)
@@ -143,17 +148,15 @@ class Store:
             path = self.folder / f"step-{step:08}-{number}"
         return path
 
-    def _sweep(self) -> None:
-        """Remove what killed savers left."""
+    def _tidy(self, named: str) -> None:
+        """Remove what killed savers left, and the oldest states but for the one that ``latest`` names."""
+        states = self._states()
+        others = [path for path in states if path.name != named]
+        for path in others[self.keep - (len(others) < len(states)) :]:
+            with contextlib.suppress(OSError):  # an old state too much does no harm
+                os.rename(path, path.with_name(path.name + TMP))
         for path in self.folder.glob(f"*{TMP}"):
             shutil.rmtree(path, ignore_errors=True)
-
-    def _prune(self, newest: Path) -> None:
-        for path in [path for path in self._states() if path != newest][self.keep - 1 :]:
-            gone = path.with_name(path.name + TMP)
-            with contextlib.suppress(OSError):  # an old state too much does no harm
-                os.rename(path, gone)
-                shutil.rmtree(gone, ignore_errors=True)
 
 
 def _serial_of(folder: Path) -> int:

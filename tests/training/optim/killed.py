@@ -62,8 +62,8 @@ def check(folder: Path, done: int) -> int:
     for part, tensors in contents(state.step).items():
         assert all(torch.equal(state.tensors[part][name], tensor) for name, tensor in tensors.items())
     left = [path.name for path in folder.iterdir()]
-    assert sum(name.endswith(".tmp") for name in left) <= 2, left
-    assert sum(name.startswith("step-") for name in left) <= KEEP + 3, left
+    assert sum(name.endswith(".tmp") for name in left) <= 3, left
+    assert sum(name.startswith("step-") and not name.endswith(".tmp") for name in left) <= KEEP + 2, left
     return state.step
 
 
