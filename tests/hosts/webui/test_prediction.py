@@ -75,9 +75,13 @@ def test_eps_with_ztsnr_is_refused(host: Host, sampler: str) -> None:
 
 
 def test_rf_with_every_sampler_draws_or_is_refused(host: Host) -> None:
-    """A sampler that cannot draw rf is refused by name; no other fails. Adaptive ODE solvers are left out: too slow."""
+    """A sampler that cannot draw rf is refused by name; no other fails.
+
+    Solvers that choose their own steps are left out where a random network is wide: they never end.
+    """
     known = [sampler["name"] for sampler in host.client.get("/sdapi/v1/samplers")]
-    names = [name for name in known if not name.startswith("ODE (")]
+    adaptive = ("ODE (", "DPM adaptive") if host.kind == "reforge" else ()
+    names = [name for name in known if not name.startswith(adaptive)]
     drawn, refused, broken = [], [], {}
     for name in names:
         try:
