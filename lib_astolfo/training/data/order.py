@@ -8,11 +8,10 @@ accumulation steps: ``shard`` and ``pieces`` divide it, so the order is the same
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate
 
 from lib_astolfo.errors import BadInput
 from lib_astolfo.training.data import draws
@@ -113,20 +112,35 @@ class Order:
 
     def position(self, step: int, epochs: int) -> Position:
         """Where optimiser step ``step``, from 0, stands within ``epochs`` epochs."""
-        ends = list(accumulate(self.count(epoch) for epoch in range(epochs)))
-        epoch = bisect_right(ends, step)
-        if step < 0 or epoch >= epochs:
-            raise BadInput("step", step, f"0 to {(ends or [0])[-1] - 1}, the steps of {epochs} epochs")
-        return Position(epoch, step - (ends[epoch - 1] if epoch else 0))
+        if step < 0:
+            raise BadInput("step", step, "0 or more")
+        left = step
+        for epoch in range(epochs):
+            count = self.count(epoch)
+            if left < count:
+                return Position(epoch, left)
+            left -= count
+        raise BadInput("step", step, f"0 to {step - left - 1}, the steps of {epochs} epochs")
 
 
 def repeats(times: float, item: str, epoch: int, seed: int) -> int:
     """How often a picture is seen in an epoch: floor(times · (epoch + 1) + p) - floor(times · epoch + p), p by item."""
-    rate = Fraction(times).limit_denominator(1_000_000)
-    if rate.denominator == 1:
-        return rate.numerator
-    phase = Fraction(draws.whole(_PHASES, seed, "repeats", item), _PHASES)
-    return int(rate * (epoch + 1) + phase) - int(rate * epoch + phase)
+    over, under = _rate(times)
+    if under == 1:
+        return over
+    phase = _phase(seed, item) * under
+    before, after = (over * n * _PHASES + phase for n in (epoch, epoch + 1))
+    return after // (under * _PHASES) - before // (under * _PHASES)
+
+
+@functools.lru_cache(maxsize=1024)
+def _rate(times: float) -> tuple[int, int]:
+    return Fraction(times).limit_denominator(1_000_000).as_integer_ratio()
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _phase(seed: int, item: str) -> int:
+    return draws.whole(_PHASES, seed, "repeats", item)
 
 
 def shard(batch: Batch, rank: int, processes: int) -> Batch:
