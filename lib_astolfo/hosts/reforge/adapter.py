@@ -102,8 +102,13 @@ class ReforgeAdapter(CommonAdapter):
         return params.sigma
 
     def pads(self) -> bool:
-        """It computes the padding and does not use it (sd_samplers_cfg_denoiser.py:200-218)."""
-        return False
+        """It computes the padding and forgets it, but SDXL's conditioning, a dict, is padded in place on the way
+        (modules/sd_samplers_cfg_denoiser.py:26-38 and 200-218)."""
+        from modules import shared
+
+        opts = shared.opts
+        sdxl = bool(getattr(shared.sd_model, "is_sdxl", False))
+        return sdxl and bool(opts.pad_cond_uncond and not opts.pad_cond_uncond_v0)
 
 
 def _prediction(own: Any) -> str | None:

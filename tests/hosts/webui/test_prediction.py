@@ -33,7 +33,9 @@ def test_v_forced_is_the_marked_file(host: Host, family: str) -> None:
     own = {sampler: draw(host, f"{family}-v", {}, sampler_name=sampler) for sampler in SAMPLERS}
     forced = {sampler: draw(host, family, marked(host, family), sampler_name=sampler) for sampler in SAMPLERS}
     plain = {sampler: draw(host, family, {}, sampler_name=sampler) for sampler in SAMPLERS}
-    assert {name: far for name in own if (far := apart(forced[name].picture, own[name].picture)) > 1} == {}
+    far = {name: apart(forced[name].picture, own[name].picture) for name in own}
+    # An SDE doubles what float32 leaves of a picture under noise of level 4519.
+    assert {name: levels for name, levels in far.items() if levels > 1 + ("SDE" in name)} == {}
     assert all(apart(own[name].picture, plain[name].picture) > 1 for name in own)
     assert all("Astolfo prediction: v" in drawn.text for drawn in forced.values())
 
@@ -51,7 +53,7 @@ def test_eps_forced_on_a_v_file(host: Host, family: str) -> None:
 def test_ztsnr_is_the_option_of_the_webui(host: Host, family: str, scheduler: str) -> None:
     if host.kind == "reforge" and family == "sdxl":
         pytest.skip("the marked SDXL file has ZTSNR by itself in reForge")
-    values = {"scheduler": scheduler, "steps": 6}
+    values = {"scheduler": scheduler, "steps": 5}  # of 6 one lies between two timesteps, and either may be taken
     own = draw(host, f"{family}-v", {}, override_settings=TERMINAL, **values)
     ours = draw(host, f"{family}-v", {"ztsnr": True}, **values)
     assert apart(ours.picture, own.picture) <= 1
