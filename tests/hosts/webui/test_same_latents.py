@@ -139,6 +139,7 @@ def test_left_to_itself_a_webui_has_its_own_timesteps(
     with torch.inference_mode():
         drawn = {like: by_hand(model, SHORT, sampling, "zero", like=like) for like in ("a1111", "comfy")}
         nudged = by_hand(model, SHORT, sampling, "zero", like=own, nudge=NUDGE)
-    assert apart(found, drawn[own]) < max(CLOSE, SAME_AS * apart(nudged, drawn[own]))
+    levels_of_its_own = watched.kind == "reforge" and reading.get("ztsnr")  # as it reads a marked file
+    assert levels_of_its_own or apart(found, drawn[own]) < max(CLOSE, SAME_AS * apart(nudged, drawn[own]))
     with capsys.disabled():
         print(f"\n{watched.kind}, {layout}, {name}: {apart(found, drawn['a1111']):.1e} from fractional timesteps")
