@@ -74,10 +74,11 @@ def apply_live(workspace: Workspace, values: Mapping[str, Any]) -> str:
     """Write the merge into the loaded weights. Errors: BadInput naming the field, Failed."""
     from lib_astolfo.commands import live
 
-    state = live.put(workspace, live_values(workspace, values))
+    recipe, read = live_values(workspace, values)
+    state = live.put(workspace, recipe)
     report = state["report"]
     words = f"{state['model']} now holds {state['description']}: {report['merged']} tensors merged"
-    return html.note(words, "headline") + "".join(html.note(line) for line in report["notes"])
+    return html.note(words, "headline") + "".join(html.note(line) for line in (*read, *report["notes"]))
 
 
 def take_out(workspace: Workspace, values: Mapping[str, Any]) -> str:
@@ -88,14 +89,16 @@ def take_out(workspace: Workspace, values: Mapping[str, Any]) -> str:
     return html.note(f"{state['model']} holds its own weights" if state["model"] else "No model is loaded")
 
 
-def live_values(workspace: Workspace, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe of the panel as ``commands.live.put`` takes it. Errors: BadInput."""
+def live_values(workspace: Workspace, values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The recipe of the panel as ``commands.live.put`` takes it, and what was decided in reading it from a text of
+    another program. Errors: BadInput."""
     from lib_astolfo.commands import live, sources
 
     settings = settings_of(values)
     if settings.get("source"):
-        return sources.read(settings["source"], workspace).recipe.to_dict()
-    return {name: value for name, value in settings.items() if name in live.RECIPE_KEYS}
+        reading = sources.read(settings["source"], workspace)
+        return reading.recipe.to_dict(), tuple(reading.notes)
+    return {name: value for name, value in settings.items() if name in live.RECIPE_KEYS}, ()
 
 
 def _source(text: str) -> str:

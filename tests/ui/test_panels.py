@@ -11,11 +11,12 @@ import gradio as gr
 import pytest
 import yaml
 
-from lib_astolfo.commands import settings
+from lib_astolfo.commands import live, settings
 from lib_astolfo.commands.lab import LabRequest
 from lib_astolfo.commands.registry import COMMANDS
 from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.errors import BadInput
+from lib_astolfo.merging import recipe_reading
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.search.axes import expand
 from lib_astolfo.ui import blocks, build, choices, lab, merge, merge_more, search
@@ -242,3 +243,15 @@ def test_a_recipe_as_text_goes_before_the_fields() -> None:
     assert merge.settings_of({**MERGE, "recipe": " merged.safetensors "})["source"] == "merged.safetensors"
     with pytest.raises(BadInput, match="models"):
         merge.settings_of({**MERGE, "recipe": "method: weighted_sum"})
+
+
+def test_a_recipe_of_another_program_is_applied_with_what_was_decided_in_reading_it(workspace: Workspace) -> None:
+    text = f"merge_method: slerp\nbase_model: {A}\nmodels:\n- model: {A}\n- model: {B}\nparameters: {{t: 0.5}}\n"
+    recipe, notes = merge.live_values(workspace, {**MERGE, "recipe": text})
+    assert recipe["method"] == "slerp" and "whole tensor" in " ".join(notes)
+    assert merge.live_values(workspace, MERGE)[1] == ()
+
+
+def test_the_recipes_keys_are_the_same_on_every_floor() -> None:
+    """Commands may not import the merging room at their top, and say the keys again."""
+    assert set(live.RECIPE_KEYS) | {"output"} == set(recipe_reading.KEYS)
