@@ -29,6 +29,11 @@ class TerminalTask:
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder
 
+    @property
+    def asked(self) -> str:
+        """The terminal knows no pause."""
+        return "stop" if self.cancelled else ""
+
     def progress(self, done: int, total: int, text: str = "") -> None:
         self.report(done, total, text)
 

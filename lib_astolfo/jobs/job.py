@@ -91,6 +91,10 @@ class Task(Protocol):
     def cancelled(self) -> bool:
         """True once somebody asked to stop or cancel."""
 
+    @property
+    def asked(self) -> str:
+        """What it was asked to do: "", "pause", "stop", "cancel", or "shutdown" at the end of Astolfo."""
+
     def progress(self, done: int, total: int, text: str = "") -> None:
         """Between units of work: note the progress, wait here while paused, raise Stopped when asked to end.
 

@@ -13,6 +13,7 @@ from typing import Any
 from lib_astolfo.errors import BadInput, Failed
 
 from . import files
+from .crew import Crew, Lane
 from .job import Event, Job, Runner
 from .ledger import Ledger
 from .lock import FolderLock
@@ -26,68 +27,70 @@ LARGEST = 2**63 - 1  # that sqlite counts to
 
 
 class JobQueue:
-    """Jobs of one folder, run by one worker thread. ``start`` takes the folder; before it the list can only be read.
+    """Jobs of one folder, run by a thread per lane. ``start`` takes the folder; before it the list can only be read.
 
+    ``lanes``: see ``crew.Crew``; without them all jobs wait for each other.
     Every method may be called from any thread. Errors: BadInput for an unknown id or kind or a request that does not
     fit the job's state; Failed when another process has the folder or the disk refuses.
     """
 
-    def __init__(self, folder: Path, runners: Mapping[str, Runner]) -> None:
+    def __init__(self, folder: Path, runners: Mapping[str, Runner], lanes: Mapping[str, Lane] | None = None) -> None:
         self.folder = Path(folder)
         self.runners = runners
+        self._lanes = lanes or {}
         self._changing = threading.Lock()
         self._lock = FolderLock(self.folder)
-        self._worker: Worker | None = None
+        self._crew: Crew | None = None
         self._ended = False
 
     @property
     def owner(self) -> bool:
         """Whether this process runs the folder's jobs."""
-        return self._worker is not None
+        return self._crew is not None
 
     def start(self) -> None:
         """Take the folder, put its list right and run what is queued; does nothing the second time."""
         with self._changing:
-            if self._worker is None:
-                self._worker = self._take()
+            if self._crew is None:
+                self._crew = self._take()
                 self._ended = False
 
-    def _take(self) -> Worker:
+    def _take(self) -> Crew:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._lock.acquire():
             owner = self._lock.owner()
             raise Failed(f"{self.folder}: another Astolfo (process {owner}) runs the jobs of this folder; ask that one")
         try:
-            worker = Worker(Ledger(self.folder), self.runners)
-            for job in recover(worker.ledger):
-                worker.put(job.id, job.settings)
+            crew = Crew(Ledger(self.folder), self.runners, self._lanes)
+            for job in recover(crew.ledger):
+                crew.put(job, job.settings)
         except BaseException:
             self._lock.release()
             raise
-        worker.start()
-        return worker
+        crew.start()
+        return crew
 
     def shutdown(self, timeout: float = 10.0) -> None:
         """The running job is asked to stop and waited for, queued ones stay for the next start."""
         with self._changing:
             self._ended = True
-            if self._worker is not None:
-                self._worker.end(timeout)
-                self._worker.ledger.close()
-                self._worker = None
+            if self._crew is not None:
+                self._crew.end(timeout)
+                self._crew.ledger.close()
+                self._crew = None
                 self._lock.release()
 
-    def _mine(self) -> Worker:
-        """The worker, started when need be."""
+    def _mine(self) -> Crew:
+        """The workers, started when need be."""
         if self._ended:
             raise Failed("the job queue was shut down")
         self.start()
-        assert self._worker is not None
-        return self._worker
+        assert self._crew is not None
+        return self._crew
 
     def _view(self) -> Ledger | Reader:
-        worker = self._worker
-        return worker.ledger if worker is not None else Reader(self.folder, self._lock)
+        crew = self._crew
+        return crew.ledger if crew is not None else Reader(self.folder, self._lock)
 
     def submit(self, kind: str, settings: Mapping[str, Any]) -> Job:
         """Queue it. What looks like a password or key in the settings reaches the work, but never the disk."""
@@ -95,14 +98,14 @@ class JobQueue:
             near = get_close_matches(kind, self.runners, 1)
             known = f"{near[0]!r}?" if near else "one of " + ", ".join(sorted(self.runners))
             raise BadInput("kind", repr(kind), known)
-        worker = self._mine()
+        crew = self._mine()
         values = plain(settings)
         found: set[str] = set()
         job_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}-{secrets.token_hex(3)}"
         job = Job(job_id, kind, hide(values, found), created=time.time())
-        with worker.ledger.condition:
-            worker.ledger.add(job, found)
-            worker.put(job_id, values)
+        with crew.ledger.condition:
+            crew.ledger.add(job, found)
+            crew.put(job, values)
         return job
 
     def get(self, job_id: str) -> Job:
@@ -120,20 +123,24 @@ class JobQueue:
         """The path of one of the job's files; BadInput for anything else."""
         return files.find(self.folder / self._view().peek(job_id).id, name)
 
+    def _of(self, job_id: str) -> Worker:
+        crew = self._mine()
+        return crew.of(crew.ledger.peek(job_id))
+
     def pause(self, job_id: str) -> Job:
         """Wait at the next safe point; a queued job is held back."""
-        return self._mine().pause(job_id)
+        return self._of(job_id).pause(job_id)
 
     def resume(self, job_id: str) -> Job:
-        return self._mine().resume(job_id)
+        return self._of(job_id).resume(job_id)
 
     def stop(self, job_id: str) -> Job:
         """End early, keep what is made."""
-        return self._mine().stop(job_id, "stop")
+        return self._of(job_id).stop(job_id, "stop")
 
     def cancel(self, job_id: str) -> Job:
         """End and delete the job's files."""
-        return self._mine().stop(job_id, "cancel")
+        return self._of(job_id).stop(job_id, "cancel")
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Until the job is over or ``timeout`` seconds passed; returns it as it then is."""

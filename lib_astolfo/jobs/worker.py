@@ -19,29 +19,33 @@ from .task import QueueTask
 
 
 class Worker:
-    """Runs what is queued in a ledger, one job after the other, in one daemon thread.
+    """Runs what it is given of a ledger's jobs, one after the other, in one daemon thread.
 
     A runner's error ends its job as failed, never the thread. Everything is guarded by the ledger's condition.
     """
 
-    def __init__(self, ledger: Ledger, runners: Mapping[str, Runner]) -> None:
+    def __init__(self, ledger: Ledger, runners: Mapping[str, Runner], name: str = "astolfo jobs") -> None:
         self.ledger = ledger
         self._runners = runners
         self._waiting: dict[str, dict[str, Any]] = {}  # id -> settings with their secrets, in the order of the queue
         self._task: QueueTask | None = None
         self._ending = False
-        self._thread = threading.Thread(target=self._loop, name="astolfo jobs", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def end(self, timeout: float) -> None:
-        """The running job is asked to stop and waited for; if it does not end in time it is noted as failed."""
+    def ask_to_end(self) -> None:
+        """Nothing more is begun, and the running job is asked to stop."""
         with self.ledger.condition:
             self._ending = True
             if self._task is not None and self._task.asked != "cancel":
                 self._ask(self._task, "shutdown")
             self.ledger.condition.notify_all()
+
+    def end(self, timeout: float) -> None:
+        """The running job is asked to stop and waited for; if it does not end in time it is noted as failed."""
+        self.ask_to_end()
         self._thread.join(timeout)
         with self.ledger.condition:
             if self._task is not None:
