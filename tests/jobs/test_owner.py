@@ -91,8 +91,8 @@ def test_a_damaged_or_foreign_journal_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_is_survived(queue: JobQueue, gate: Gate) -> None:
     job = queue.submit("gate", {"steps": 2})
     assert gate.entered.wait(20)
-    assert queue._worker is not None
-    database = queue._worker.ledger.journal._db
+    assert queue._crew is not None
+    database = queue._crew.ledger.journal._db
     pages = database.execute("PRAGMA page_count").fetchone()[0]
     database.execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(Failed, match="could not be written"):
