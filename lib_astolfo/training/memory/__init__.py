@@ -1,0 +1,1 @@
+"""How much memory a training needs, before it starts."""

@@ -1,0 +1,1 @@
+"""What is looked at while a model is trained: history, validation, drift, previews, alarms, figures."""
