@@ -6,7 +6,7 @@ written against the protocols of this file alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from lib_astolfo.errors import BadInput
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
+    from torch import nn
 
     from lib_astolfo.checkpoints.layout import Layout
     from lib_astolfo.checkpoints.reader import CheckpointFile
@@ -140,9 +141,26 @@ class Folders:
     vaes: tuple[Path, ...] = ()
 
 
+class Showing(Protocol):
+    """The weights that pictures are drawn with while a training has the model. Called under the host's lock.
+
+    A host calls ``end`` once for each ``begin``, in the same turn of its lock; a grid may be many turns of both.
+    An object may have ``ratio`` besides, which an axis of a grid sets for its cells.
+    """
+
+    def begin(self) -> str:
+        """Put them into the network; the line that the infotext has as ``Astolfo merge``, "" for the model's own."""
+
+    def end(self) -> None:
+        """The model's own weights again, bit for bit, in the same storage where the host has not moved it."""
+
+
 @runtime_checkable
 class LoadedModel(Protocol):
     """The model in memory. No method enters inference mode: gradients flow where the caller has them on."""
+
+    showing: Showing | None
+    """What a training shows; every picture of the host is then drawn between its ``begin`` and ``end``."""
 
     @property
     def entry(self) -> CheckpointEntry:
@@ -164,6 +182,22 @@ class LoadedModel(Protocol):
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Checkpoint name -> live tensor: file's shape, sharing storage with the parameters, unpatched by LoRA."""
+
+    def roots(self) -> Mapping[str, nn.Module]:
+        """The modules below which the parameters hang: ``unet``, ``text_encoder``, and SDXL's ``text_encoder_2``."""
+
+    def training(self) -> AbstractContextManager[None]:
+        """Around each step of a training, under the host's lock: the network as the checkpoint has it, to be trained.
+
+        Inside, gradients are on, and all parameters frozen; the weights are the model's own, without LoRA, on its
+        device, and no inference tensors; nothing of a generation (token merging, tiling, …) and no attention without
+        gradients is left in the network; ``predict`` and ``encode_prompts`` compute where parameters are replaced by
+        float32 ones, and give gradients; torch's, numpy's and Python's random states are not spent. Afterwards
+        everything is as the host had it. Costs little where nothing has changed since the last time.
+
+        Raises:
+            Failed: what is in the way (weights in fp8, a model in parts on two devices, another model was loaded, …).
+        """
 
     def predict(self, x_t: torch.Tensor, timestep: torch.Tensor, cond: Conditioning) -> torch.Tensor:
         """The raw network: x_t [B,C,h,w] as the network wants it (c_in applied), timestep [B] float32 -> [B,C,h,w]."""
