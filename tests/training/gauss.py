@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from lib_astolfo.diffusion.sampling import Sampling
+from lib_astolfo.training import noise as noises
+from lib_astolfo.training import objective as objectives
+from lib_astolfo.training import times as levels
 from lib_astolfo.training.draws import Draws
-from lib_astolfo.training.objective import Made, Objective, make
-from lib_astolfo.training.times import Moments, Times, draw
+from lib_astolfo.training.objective import Made, Objective
+from lib_astolfo.training.times import Moments, Times
 
 SIDE = 8
 BATCH = 1000
@@ -45,10 +48,10 @@ class Batch:
 def batch(objective: Objective, variances: Tensor, step: int) -> Batch:
     """One step's pictures, noise and levels, drawn as the trainer draws them."""
     draws = Draws(11, step, tuple(range(BATCH)))
-    moments = draw(objective.times, objective.sampling, draws)
+    moments = levels.draw(objective.times, objective.sampling, draws)
     x0 = pictures(variances, BATCH, step)
-    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(10_000 + step))
-    return Batch(x0, noise, moments, make(x0, noise, moments, objective.sampling))
+    noise, seen = noises.draw(objective.noise, draws, (len(variances), SIDE, SIDE))
+    return Batch(x0, noise, moments, objectives.make(x0, noise, moments, objective.sampling, seen=seen))
 
 
 def stratified(sampling: Sampling, distribution: str = "uniform", **parts: object) -> Objective:

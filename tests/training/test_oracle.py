@@ -1,82 +1,27 @@
 """Trained on Gaussian pictures, every objective reaches the loss that mathematics allows, and no less.
 
-The expected figures are computed here from the schedule's definition, without the library's tables.
+The expected figures (``cases``) come from the schedule's definition, without the library's tables.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.training.bins import against_oracle, curve, oracle, picture_error
 from lib_astolfo.training.losses import Loss, per_item
-from lib_astolfo.training.objective import Objective, read
-from lib_astolfo.training.times import Moments, Times
-from lib_astolfo.training.weights import Weights, weight
-from tests.training.gauss import Batch, Linear, batch, spectrum, stratified
+from lib_astolfo.training.objective import read
+from lib_astolfo.training.times import Moments
+from lib_astolfo.training.weights import weight
+from tests.training.cases import CASES, EPS, MODES, RF, ZERO, V, gains
+from tests.training.gauss import Batch, Linear, batch
 
-MODES = spectrum()
-EPS, V, ZERO, RF = Sampling(), Sampling("v"), Sampling("v", True), Sampling("rf")
 TRAINING = 6  # batches
 WITHIN = 0.03
-
-
-def squares(terminal: bool) -> Tensor:
-    """ᾱ_t from the definition, in float64."""
-    root = (1.0 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000).double() ** 2).cumprod(0).sqrt()
-    if terminal:
-        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    return root**2
-
-
-def least(terminal: bool, weigh: Callable[[Tensor], Tensor], eps: bool = False) -> float:
-    """The mean over timesteps and modes of weight s/(α²s+σ²), times α² for eps."""
-    a2 = squares(terminal)[:, None]
-    s = MODES[None, :]
-    each = s / (a2 * s + 1.0 - a2) * (a2 if eps else 1.0)
-    return float((each.mean(dim=1) * weigh((a2 / (1.0 - a2))[:, 0])).mean())
-
-
-def least_flow(t: Tensor) -> float:
-    """The mean over ``t`` and modes of s/((1-t)²s+t²)."""
-    t = t[:, None]
-    return float((MODES / ((1.0 - t) ** 2 * MODES + t**2)).mean())
-
-
-GRID = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
-NORMAL = torch.sigmoid(torch.special.ndtri(GRID))
-ONE = torch.ones_like
-CASES: dict[str, tuple[Objective, float]] = {
-    "eps": (stratified(EPS), least(False, ONE, eps=True)),
-    "eps min-SNR": (
-        stratified(EPS, weights=Weights("min_snr")),
-        least(False, lambda snr: snr.clamp(max=5.0) / snr, eps=True),
-    ),
-    "eps debiased": (
-        stratified(EPS, weights=Weights("debiased")),
-        least(False, lambda snr: snr.clamp(max=1000.0) ** -0.5, eps=True),
-    ),
-    "v": (stratified(V), least(False, ONE)),
-    "v ZTSNR": (stratified(ZERO), least(True, ONE)),
-    "v ZTSNR min-SNR": (
-        stratified(ZERO, weights=Weights("min_snr", form="paper", paper_with_ztsnr=True)),
-        least(True, lambda snr: snr.clamp(max=5.0) / (snr + 1.0)),
-    ),
-    "v ZTSNR min-SNR floor": (
-        stratified(ZERO, weights=Weights("min_snr")),
-        least(True, lambda snr: snr.clamp(1.0, 5.0) / (snr + 1.0)),
-    ),
-    "rf logit-normal": (stratified(RF, "logit_normal"), least_flow(NORMAL)),
-    "rf uniform": (stratified(RF), least_flow(GRID)),
-    "rf shift 3": (stratified(Sampling("rf", shift=3.0)), least_flow(3.0 * GRID / (1.0 + 2.0 * GRID))),
-    "rf without stratification": (Objective(RF, Times("logit_normal")), least_flow(NORMAL)),
-}
 
 
 @functools.cache
@@ -112,14 +57,7 @@ def test_the_gains_are_those_of_regression(name: str) -> None:
     """Cov(F, z) / Var(z) by hand: a network that had learnt another sign would reach the same loss."""
     network = trained(name)
     timestep = torch.arange(104, 1000, 8)  # the network's knots
-    if name == "rf uniform":
-        t = (timestep / 1000.0).double()[:, None]
-        expected = (t - (1.0 - t) * MODES) / ((1.0 - t) ** 2 * MODES + t**2)
-    else:
-        a2 = squares(name == "v ZTSNR")[timestep][:, None]
-        a, s = a2.sqrt(), (1.0 - a2).sqrt()
-        covariance = s if name == "eps" else a * s * (1.0 - MODES)
-        expected = covariance / (a2 * MODES + 1.0 - a2)
+    expected = gains(CASES[name][0].sampling, timestep)
     assert float((network.gain(timestep.float()) - expected).abs().mean()) < 0.03
 
 
