@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.diffusion.conditioning import Conditioning
 from lib_astolfo.diffusion.uncond import webui_zeroes, zero
 from lib_astolfo.errors import BadInput, Failed
-from lib_astolfo.hosts.base import CheckpointEntry, Progress
+from lib_astolfo.hosts.base import CheckpointEntry, Progress, Showing
 
 from .devices import empty_cache
 from .loader import Plan, load
 from .text import TextEncoders
+
+ROOTS = {"unet": "unet", "text_encoder": "text0", "text_encoder_2": "text1"}
 
 
 class StandaloneModel:
@@ -44,6 +48,7 @@ class StandaloneModel:
         self.dtype = dtype
         self.parameters = what.parameters
         self.ignored: Mapping[str, str] = what.ignored
+        self.showing: Showing | None = None
         self._weights = load(source, what, device=device, dtype=dtype, progress=progress)
         self._modules = what.modules
         self._text = TextEncoders(self.architecture, self._modules, device)
@@ -81,6 +86,18 @@ class StandaloneModel:
         """Original name -> live tensor, in file order; writing to one changes the model."""
         self._check_open()
         return dict(self._weights)
+
+    def roots(self) -> dict[str, nn.Module]:
+        """See ``LoadedModel.roots``."""
+        self._check_open()
+        return {root: self._modules[name] for root, name in ROOTS.items() if name in self._modules}
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """See ``LoadedModel.training``: nothing here is moved, patched or made in inference mode."""
+        self._check_open()
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
 
     def predict(self, x_t: torch.Tensor, timestep: torch.Tensor, cond: Conditioning) -> torch.Tensor:
         """x_t [B,4,h,w], timestep [B] float32 0 to 1000, cond of B rows -> [B,4,h,w] float32.
