@@ -19,14 +19,15 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "diffusion": {"errors"},
     "checkpoints": {"errors", "diffusion"},
+    "sheets": {"errors"},
     "merging": GROUND,
-    "training": GROUND | {"hosts.base"},
-    "search": GROUND | {"merging", "hosts.base"},
+    "training": GROUND | {"hosts.base", "sheets"},
+    "search": GROUND | {"merging", "hosts.base", "sheets"},
     "jobs": {"errors"},
     "hosts.base": GROUND,
     "hosts": GROUND | {"hosts.base"},
     "demo": GROUND | {"merging", "training", "search", "hosts"},
-    "commands": GROUND | {"merging", "training", "search", "jobs", "hosts", "demo"},
+    "commands": GROUND | {"merging", "training", "search", "jobs", "hosts", "demo", "sheets"},
     "api": GROUND | {"merging", "search", "jobs", "hosts", "commands"},
     "ui": GROUND | {"merging", "search", "jobs", "hosts", "commands"},
     "extension": GROUND | {"merging", "search", "jobs", "hosts", "commands", "api", "ui"},
@@ -125,7 +126,7 @@ print(len(seen))
 
 def test_the_core_imports_without_hosts_and_web_packages() -> None:
     blocked = ["gradio", "fastapi", "starlette", "diffusers", "transformers", "accelerate", "sklearn", *HOST_PACKAGES]
-    rooms = ["diffusion", "checkpoints", "merging", "training", "search", "jobs"]
+    rooms = ["diffusion", "checkpoints", "merging", "training", "search", "sheets", "jobs"]
     done = run_python(BLOCKER.format(blocked=blocked, rooms=rooms))
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 25

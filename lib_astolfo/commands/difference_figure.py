@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.search.curves import COLOURS, LIGHT, Style
+from lib_astolfo.sheets.style import COLOURS, LIGHT, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.search.curves import COLOURS, LIGHT, MARKERS, Style
+from lib_astolfo.sheets.style import COLOURS, LIGHT, MARKERS, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

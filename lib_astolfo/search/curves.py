@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,8 @@ import numpy as np
 from lib_astolfo.search import findings
 from lib_astolfo.search.axes import AXES, show
 from lib_astolfo.search.plan import title
+from lib_astolfo.sheets.style import COLOURS, LIGHT, MARKERS, Style, blank, frame, legend
+from lib_astolfo.sheets.style import DARK as DARK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,24 +22,7 @@ if TYPE_CHECKING:
     from lib_astolfo.search.scores import Score
     from lib_astolfo.search.study import StudyResult
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart; markers differ too.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
 MAX_PANELS = 6  # beside each other
-
-
-@dataclass(frozen=True)
-class Style:
-    """Colours of paper and ink."""
-
-    paper: str
-    ink: str
-    soft: str
-    grid: str
-
-
-LIGHT = Style("#ffffff", "#1d2330", "#667085", "#e4e7ec")
-DARK = Style("#1b1f2a", "#e6e9f0", "#98a2b3", "#333a49")
 
 
 def figure(result: StudyResult, scores: Sequence[Score] | None = None, *, style: Style = LIGHT) -> Figure:
@@ -47,15 +31,11 @@ def figure(result: StudyResult, scores: Sequence[Score] | None = None, *, style:
     ``scores``: those to draw; None: the primary first, then all others. A shaded band is the 95 % interval of the
     optimum, the ring the best point measured. Lines leave the panel where points far from the optimum would flatten it.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     drawn = list(scores) if scores is not None else ordered(result)
     panels = _panels(result)
     heights = [1.6 if score is result.plan.primary else 1.0 for score in drawn] or [1.0]
     size = (max(3.1 * len(panels), 5.5) + 1.2, 2.1 * sum(heights) + 0.9)
-    made = Figure(figsize=size, dpi=110, facecolor=style.paper, layout="constrained")
-    FigureCanvasAgg(made)
+    made = blank(size, style)
     if not panels or not drawn:
         return made
     axes = made.subplots(len(drawn), len(panels), squeeze=False, sharex=True, sharey="row", height_ratios=heights)
@@ -71,7 +51,7 @@ def figure(result: StudyResult, scores: Sequence[Score] | None = None, *, style:
                 axes[row][column].set_xlabel("merge ratio (0 base, 1 trained)", color=style.soft)
         axes[row][0].set_ylabel(_label(score), color=style.ink)
         _limit(axes[row][0], curves, score)
-    _legend(made, axes[0][0], style)
+    legend(made, axes[0][0], style)
     return made
 
 
@@ -111,12 +91,7 @@ def _label(score: Score) -> str:
 
 
 def _panel(axes: Axes, curves: Sequence[Curve], score: Score, style: Style) -> None:
-    axes.set_facecolor(style.paper)
-    axes.grid(True, color=style.grid, linewidth=0.8)
-    axes.tick_params(colors=style.soft, labelsize=9)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(style.grid)
+    frame(axes, style)
     for index, curve in enumerate(curves):
         _line(axes, curve, index)
     if isinstance(score.better, (int, float)):
@@ -162,11 +137,3 @@ def _line(axes: Axes, curve: Curve, index: int) -> None:
         ha="center",
         va="top",
     )
-
-
-def _legend(made: Figure, first: Axes, style: Style) -> None:
-    handles, labels = first.get_legend_handles_labels()
-    if handles:
-        legend = made.legend(handles, labels, loc="outside upper right", frameon=False, ncols=len(labels), fontsize=10)
-        for text in legend.get_texts():
-            text.set_color(style.ink)

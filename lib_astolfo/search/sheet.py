@@ -2,79 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lib_astolfo.search.axes import AXES, show
 from lib_astolfo.search.plan import columns
+from lib_astolfo.sheets.drawing import GAP, INK, LABEL, LINE, MARGIN, MARK, MAX_SIDE, PAPER, SOFT, fit, font
+from lib_astolfo.sheets.drawing import save as save
+from lib_astolfo.sheets.drawing import tiles as tiles
+from lib_astolfo.sheets.drawing import tiles_across as tiles_across
+from lib_astolfo.sheets.drawing import untile as untile
 
 if TYPE_CHECKING:
     from lib_astolfo.search.store import CellResult
     from lib_astolfo.search.study import StudyResult
 
-INK, SOFT, LINE, PAPER, MARK = "#1d2330", "#667085", "#d5dae3", "#ffffff", "#d55e00"
-MAX_SIDE = 4096  # of the sheet of one cell, in pixels
 CELL_SIDE = 192  # about the side of a cell in the contact sheet; larger pictures are shown one a cell
-GAP, MARGIN, LABEL = 10, 24, 88
-
-
-def tiles(images: Sequence[Image.Image], longest: int) -> Image.Image:
-    """The images in rows from the left, as square an arrangement as their number allows, each at most ``longest``."""
-    across = tiles_across(len(images))
-    width, height = images[0].size
-    scale = min(1.0, longest / max(width, height), MAX_SIDE / (across * max(width, height)))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    sheet = Image.new("RGB", (across * size[0], math.ceil(len(images) / across) * size[1]), PAPER)
-    for i, image in enumerate(images):
-        tile = image.convert("RGB")
-        tile = tile if tile.size == size else tile.resize(size, Image.Resampling.LANCZOS)
-        sheet.paste(tile, ((i % across) * size[0], (i // across) * size[1]))
-    return sheet
-
-
-def tiles_across(count: int) -> int:
-    """How many images stand in a row of :func:`tiles`."""
-    return math.ceil(math.sqrt(count))
-
-
-def untile(sheet: Image.Image, count: int, first: int) -> list[Image.Image]:
-    """The first ``first`` of the ``count`` images in a sheet made by :func:`tiles`."""
-    across = tiles_across(count)
-    width, height = sheet.width // across, sheet.height // math.ceil(count / across)
-    boxes = [((i % across) * width, (i // across) * height) for i in range(min(first, count))]
-    return [sheet.crop((x, y, x + width, y + height)) for x, y in boxes]
-
-
-def save(image: Image.Image, path: Path, infotext: str) -> Path:
-    """Write a PNG with the WebUI's ``parameters`` chunk; the file is complete or not there."""
-    from PIL.PngImagePlugin import PngInfo
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    chunk = PngInfo()
-    chunk.add_text("parameters", infotext)
-    partial = path.with_name(f".{path.name}.part")
-    image.save(partial, format="PNG", pnginfo=chunk)
-    partial.replace(path)
-    return path
-
-
-def font(size: int, *, bold: bool = False) -> Any:
-    """A font with Latin, Greek and Cyrillic letters: matplotlib's where it is, else Pillow's own."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    try:
-        import matplotlib
-
-        return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
-    except (ImportError, OSError):
-        try:
-            return ImageFont.truetype(name, size)
-        except OSError:
-            return ImageFont.load_default()
 
 
 @dataclass(frozen=True)
@@ -160,7 +106,7 @@ def _column_labels(draw: ImageDraw.ImageDraw, grid: _Grid, axes: Sequence[str]) 
             if c < len(grid.columns) and [grid.columns[c][name] for name in axes[: level + 1]] == here:
                 continue
             left, right = grid.at(0, start)[0], grid.at(0, c - 1)[0] + grid.cell[0]
-            label = _fit(AXES[axis].label(grid.columns[start][axis]), right - left, 15, bold=level == 0)
+            label = fit(AXES[axis].label(grid.columns[start][axis]), right - left, 15, bold=level == 0)
             draw.text(((left + right) / 2, y + 8), label, font=font(15, bold=level == 0), fill=INK, anchor="mm")
             if level < len(axes) - 1:
                 draw.line((left, y + 20, right, y + 20), fill=LINE, width=2)
@@ -173,7 +119,7 @@ def _row_labels(draw: ImageDraw.ImageDraw, grid: _Grid) -> None:
     draw.text((MARGIN, grid.top - 18), axis.words or axis.name, font=font(15), fill=SOFT, anchor="lm")
     for r, value in enumerate(grid.rows):
         middle = grid.at(r, 0)[1] + grid.cell[1] / 2
-        label = _fit(show(value), LABEL - 12, 20, bold=True)
+        label = fit(show(value), LABEL - 12, 20, bold=True)
         draw.text((MARGIN, middle), label, font=font(20, bold=True), fill=INK, anchor="lm")
 
 
@@ -192,16 +138,6 @@ def _caption(
     text = ("best: " if best else f"{primary.name} " if wide else "") + text
     at_text = (x + grid.cell[0] / 2, y + grid.cell[1] + 13)
     draw.text(at_text, text, font=font(13, bold=best), fill=MARK if best else SOFT, anchor="mm")
-
-
-def _fit(text: str, width: float, size: int, *, bold: bool = False) -> str:
-    """The text, cut with an ellipsis where it is wider than ``width`` pixels."""
-    face = font(size, bold=bold)
-    if face.getlength(text) <= width:
-        return text
-    while len(text) > 1 and face.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
 
 
 def infotext(result: StudyResult) -> str:

@@ -1,0 +1,1 @@
+"""What contact sheets and figures of all rooms are drawn with."""
