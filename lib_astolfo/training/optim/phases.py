@@ -17,7 +17,7 @@ from lib_astolfo.training.optim.schedules import Schedule, check, factor
 @dataclass(frozen=True)
 class Phase:
     """``epochs``: its length. ``resolution``: side of the square whose area the buckets have, pixels. ``rate``: the
-    peak of the learning rate. ``kind``, ``warmup`` (share of the phase), ``floor``, ``stretch``: as in
+    peak of the learning rate. ``kind``, ``warmup`` (share of the phase), ``floor``, ``stretch``, ``cycles``: as in
     ``schedules.Schedule``. ``text_encoder``: whether it is trained. ``captions``: which set of captions, by name."""
 
     epochs: int
@@ -29,6 +29,7 @@ class Phase:
     stretch: float = 1.0
     text_encoder: bool = True
     captions: str = "full"
+    cycles: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def rate(plan: Plan, steps_per_epoch: Sequence[int], step: int) -> float:
 
 def schedule_of(phase: Phase, steps: int) -> Schedule:
     """The phase's schedule over its number of steps. Raises BadInput as ``schedules.check``."""
-    schedule = Schedule(phase.kind, steps, round(phase.warmup * steps), phase.floor, stretch=phase.stretch)
+    schedule = Schedule(phase.kind, steps, round(phase.warmup * steps), phase.floor, phase.cycles, phase.stretch)
     check(schedule)
     return schedule
 
