@@ -77,8 +77,8 @@ class Course:
     @property
     def only(self) -> Phase:
         """The one phase of a run without phases."""
-        more = {"floor": self.floor, "cycles": self.cycles, "stretch": self.stretch}
-        return Phase(self.epochs, 0, self.rate, self.kind, self.warmup, **more)
+        curve = (self.kind, self.warmup, self.floor, self.stretch)
+        return Phase(self.epochs, 0, self.rate, *curve, cycles=self.cycles)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "", base: T | N
     """
     if not isinstance(values, Mapping):
         raise BadInput(where or "settings", repr(values), "a mapping of " + ", ".join(_hints(kind)))
-    hints, given = _hints(kind), {}
+    hints, given = _hints(typing.cast(Any, kind)), {}
     for key, value in values.items():
         name = f"{where}.{key}" if where else str(key)
         if key not in hints:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -64,12 +64,17 @@ class Control(Protocol):
     """The hand on a running training. A job's task is one behind a thin coat; so is Ctrl-C on the command line."""
 
     @property
+    def paused(self) -> bool:
+        """Whether a pause is asked for; looked at before each ``turn``."""
+
+    @property
     def reason(self) -> str:
         """One of ``REASONS`` once the work was asked to end, else ""."""
 
-    def turn(self, done: int, total: int, text: str = "", on_pause: Callable[[], None] | None = None) -> None:
-        """Between two steps, without the host's lock: note the progress; if a pause is asked for, call ``on_pause``
-        (it saves a checkpoint) and wait here until it is over; raise ``Stopped`` when asked to end."""
+    def turn(self, done: int, total: int, text: str = "") -> None:
+        """Between two steps, without the host's lock: note the progress, wait here while paused if ``paused`` said so,
+        raise ``Stopped`` when asked to end. The loop looks at ``paused`` before, and then saves a checkpoint; a pause
+        that is asked for between the two waits for the next turn."""
 
     def report(self, done: int, total: int, text: str = "") -> None:
         """Note the progress without waiting; may raise ``Stopped``. Inside the lock and during preparation."""
@@ -81,12 +86,13 @@ class Control(Protocol):
 class Free:
     """A control that nobody holds: the run goes on to its end. ``said`` keeps the events."""
 
+    paused = False
     reason = ""
 
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def turn(self, done: int, total: int, text: str = "", on_pause: Callable[[], None] | None = None) -> None:
+    def turn(self, done: int, total: int, text: str = "") -> None:
         """Nothing is asked."""
 
     def report(self, done: int, total: int, text: str = "") -> None:
