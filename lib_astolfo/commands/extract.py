@@ -12,8 +12,8 @@ from .merge import MAX_THREADS
 from .outputs import lora_target
 
 if TYPE_CHECKING:
+    from lib_astolfo.checkpoints.lora.decompose import Cut
     from lib_astolfo.jobs import Task
-    from lib_astolfo.merging.lora.decompose import Cut
     from lib_astolfo.merging.lora.extraction import Extraction
 
     from .workspace import Workspace
@@ -51,7 +51,7 @@ class ExtractSettings:
 
 def cut_of(rank: int | None, energy: float, threshold: float, exact: bool) -> Cut:
     """Where to cut; ``rank`` None as in ``ExtractSettings``. Errors: BadInput naming the key."""
-    from lib_astolfo.merging.lora.decompose import Cut
+    from lib_astolfo.checkpoints.lora.decompose import Cut
 
     free = energy < 1 or threshold > 0
     return Cut((0 if free else RANK) if rank is None else rank, energy, threshold, exact)

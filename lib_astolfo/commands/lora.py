@@ -14,9 +14,9 @@ from .extract import cut_of
 from .outputs import lora_target
 
 if TYPE_CHECKING:
+    from lib_astolfo.checkpoints.lora.decompose import Cut
     from lib_astolfo.checkpoints.reader import CheckpointFile
     from lib_astolfo.jobs import Task
-    from lib_astolfo.merging.lora.decompose import Cut
     from lib_astolfo.merging.lora.use import LoraUse
 
     from .workspace import Workspace
@@ -127,8 +127,9 @@ def run(settings: LoraSettings, workspace: Workspace, task: Task) -> dict[str, A
 
 def describe(name: str, file: CheckpointFile, model: CheckpointFile | None) -> dict[str, Any]:
     """What a LoRA file holds; with a model, also what of it the model has no place for."""
+    from lib_astolfo.checkpoints.lora import names
     from lib_astolfo.checkpoints.prediction import layout_of
-    from lib_astolfo.merging.lora import names, places
+    from lib_astolfo.merging.lora import places
     from lib_astolfo.merging.lora.baking import fit
     from lib_astolfo.merging.lora.modules import content
 

@@ -1,8 +1,7 @@
 """The change that one LoRA module makes to a weight, computed in fp32 in blocks of rows.
 
-The algebra is LyCORIS' (package lycoris-lora, KohakuBlueleaf/LyCORIS, Apache-2.0): its ``functional`` modules alone are
-loaded, because the package's own import brings einops, toml and the trainers' wrappers, which a merge does not need
-and WebUIs do not have. Blocks of rows keep the memory small and warm: fresh memory costs more than the products.
+The algebra is LyCORIS' (``checkpoints.lora.lycoris``). Blocks of rows keep the memory small and warm: fresh memory
+costs more than the products.
 
 * LoRA, LoCon: Hu et al. 2021, arXiv:2106.09685; with a Tucker core (``mid``), LoHa and LoKr: Yeh et al. 2023,
   arXiv:2309.14859; LoHa after Hyeon-Woo et al. 2021, arXiv:2108.06098.
@@ -17,46 +16,16 @@ and WebUIs do not have. Blocks of rows keep the memory small and warm: fresh mem
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.util
 import math
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from lib_astolfo.errors import Failed
+from lib_astolfo.checkpoints.lora.lycoris import BLOCK, lycoris
 from lib_astolfo.merging.lora.modules import Module
 
 Parts = Mapping[str, Tensor]
-
-#: Elements of a block of rows.
-BLOCK = 1 << 20
-_NAME = "_astolfo_lycoris_functional"
-
-
-@functools.cache
-def lycoris(name: str) -> ModuleType:
-    """A module of ``lycoris.functional``; Failed, with the command that helps, where the package is not installed."""
-    spec = importlib.util.find_spec("lycoris")
-    if spec is None or not spec.submodule_search_locations:
-        command = f"{sys.executable} -m pip install --no-deps lycoris-lora==3.4.0"
-        raise Failed(f"LoRA files need the package lycoris-lora, which is not installed: {command}")
-    if _NAME not in sys.modules:
-        folder = Path(spec.submodule_search_locations[0]) / "functional"
-        found = importlib.util.spec_from_file_location(
-            _NAME, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
-        if found is None or found.loader is None:
-            raise Failed(f"{folder}: not the functional modules of lycoris-lora")
-        package = importlib.util.module_from_spec(found)
-        sys.modules[_NAME] = package
-        found.loader.exec_module(package)
-    return importlib.import_module(f"{_NAME}.{name}")
 
 
 def scale_of(module: Module, parts: Parts, alpha: float | None = None, rs_lora: bool = False) -> float:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from lib_astolfo.checkpoints.blocks import block_of, component_of
 from lib_astolfo.checkpoints.layout import Layout
+from lib_astolfo.checkpoints.lora import names
+from lib_astolfo.checkpoints.lora.names import Target
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging.lora import names
 from lib_astolfo.merging.lora.algebra import fits_dora
 from lib_astolfo.merging.lora.modules import Content, Module, check_fit, content
-from lib_astolfo.merging.lora.names import Target
 from lib_astolfo.merging.lora.patch import Norms, Patch, Step
 from lib_astolfo.merging.lora.report import LoraReport
 from lib_astolfo.merging.lora.use import LoraUse

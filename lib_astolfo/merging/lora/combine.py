@@ -14,13 +14,14 @@ from torch import Tensor
 
 from lib_astolfo.checkpoints.blocks import block_of, component_of
 from lib_astolfo.checkpoints.layout import Layout
+from lib_astolfo.checkpoints.lora import decompose, names, saving
+from lib_astolfo.checkpoints.lora.decompose import Cut
 from lib_astolfo.checkpoints.prediction import layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.checkpoints.writer import save
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging.lora import algebra, decompose, names, places, saving, widths
+from lib_astolfo.merging.lora import algebra, places, widths
 from lib_astolfo.merging.lora.baking import fit
-from lib_astolfo.merging.lora.decompose import Cut
 from lib_astolfo.merging.lora.modules import Content, Module, content
 from lib_astolfo.merging.lora.use import LoraUse
 from lib_astolfo.merging.workers import Progress

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from lib_astolfo.checkpoints.blocks import OTHER, block_of, component_of
 from lib_astolfo.checkpoints.layout import Layout
+from lib_astolfo.checkpoints.lora import decompose, names, saving
+from lib_astolfo.checkpoints.lora.decompose import Cut
+from lib_astolfo.checkpoints.lora.lycoris import lycoris
+from lib_astolfo.checkpoints.lora.names import Target
 from lib_astolfo.checkpoints.prediction import identify, layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.checkpoints.writer import save
 from lib_astolfo.errors import BadInput, Failed
-from lib_astolfo.merging.lora import decompose, names, saving
-from lib_astolfo.merging.lora.algebra import lycoris
-from lib_astolfo.merging.lora.decompose import Cut
 from lib_astolfo.merging.lora.extraction import Extracted, Extraction, ExtractReport
-from lib_astolfo.merging.lora.names import Target
 from lib_astolfo.merging.workers import Progress, work_off
 
 

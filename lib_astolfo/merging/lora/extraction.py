@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib_astolfo.checkpoints.blocks import component_of
+from lib_astolfo.checkpoints.lora import saving
+from lib_astolfo.checkpoints.lora.decompose import Cut
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging.lora import saving
-from lib_astolfo.merging.lora.decompose import Cut
 
 KINDS = ("lora", "lokr")
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lib_astolfo.checkpoints.lora.names import Target
 from lib_astolfo.checkpoints.reader import CheckpointFile, TensorInfo
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging.lora.names import Target
 
 #: Endings of tensor names, dots before them, to what the tensor is. kohya and LyCORIS; PEFT; older diffusers.
 _PARTS = (

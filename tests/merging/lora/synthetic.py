@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lib_astolfo.checkpoints import layout as layouts
 from lib_astolfo.checkpoints.layout import Layout
+from lib_astolfo.checkpoints.lora import names
+from lib_astolfo.checkpoints.lora.names import Target
 from lib_astolfo.checkpoints.writer import save
-from lib_astolfo.merging.lora import names
-from lib_astolfo.merging.lora.names import Target
 from tests.keylists import Shape, full_size
 
 Parts = dict[str, Tensor]

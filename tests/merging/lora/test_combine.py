@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lib_astolfo.checkpoints.lora.decompose import Cut
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging.engine import merge
 from lib_astolfo.merging.lora.combine import Combined, combine
-from lib_astolfo.merging.lora.decompose import Cut
 from lib_astolfo.merging.lora.use import LoraUse
 from lib_astolfo.merging.recipe import Recipe
 from tests.merging.lora import synthetic

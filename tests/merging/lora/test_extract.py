@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lib_astolfo.checkpoints.lora import decompose
+from lib_astolfo.checkpoints.lora.decompose import Cut
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.checkpoints.writer import save
 from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.merging.engine import merge
-from lib_astolfo.merging.lora import decompose
-from lib_astolfo.merging.lora.decompose import Cut
 from lib_astolfo.merging.lora.extract import extract
 from lib_astolfo.merging.lora.extraction import Extraction, ExtractReport
 from lib_astolfo.merging.lora.use import LoraUse

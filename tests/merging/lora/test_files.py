@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lib_astolfo.checkpoints.lora import names
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import BadInput
-from lib_astolfo.merging.lora import names
 from lib_astolfo.merging.lora.baking import Fitted, fit
 from lib_astolfo.merging.lora.modules import content, split
 from tests.merging.lora.synthetic import Maker, layout_of, small, targets, trained, write

@@ -6,8 +6,9 @@ import pytest
 
 from lib_astolfo.checkpoints.blocks import block_of, component_of
 from lib_astolfo.checkpoints.layout import UNET
-from lib_astolfo.merging.lora import names, places
-from lib_astolfo.merging.lora.names import Target
+from lib_astolfo.checkpoints.lora import names
+from lib_astolfo.checkpoints.lora.names import Target
+from lib_astolfo.merging.lora import places
 from tests.keylists import Shape, full_size
 from tests.merging.lora.synthetic import layout_of, trained
 
