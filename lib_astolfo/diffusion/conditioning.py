@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..errors import BadInput
 
+MAX_PERIOD = 10000.0  # of the size ids' frequencies
+
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
@@ -96,3 +98,31 @@ class Conditioning:
         vectors = [part.vector for part in parts if part.vector is not None]
         crossattn = torch.cat([part.with_tokens(tokens).crossattn for part in parts])
         return Conditioning(crossattn, torch.cat(vectors) if vectors else None, first.pooled)
+
+
+def size_embedding(numbers: Sequence[float], width: int) -> Tensor:
+    """SDXL's size ids: each number as ``width`` channels, cosines then sines; float32 [len(numbers) * width].
+
+    Podell et al. 2023 (arXiv:2307.01952) section 2.2; sgm/modules/diffusionmodules/util.py, ``timestep_embedding``.
+    """
+    half = width // 2
+    frequencies = torch.exp(-math.log(MAX_PERIOD) * torch.arange(half, dtype=torch.float32) / half)
+    angles = torch.tensor(numbers, dtype=torch.float32)[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1).flatten()
+
+
+def with_size_ids(cond: Conditioning, numbers: Sequence[Sequence[float]]) -> Conditioning:
+    """``cond`` with the size ids of each row replaced: SDXL's original height, width, crop top, left, target height,
+    width in pixels. A batch without a vector (SD1, SD2) as it is.
+
+    Raises BadInput where rows are not as many, or the vector holds another number of ids.
+    """
+    if cond.vector is None:
+        return cond
+    rows = [list(row) for row in numbers]
+    width = (cond.vector.shape[1] - cond.pooled) // max(len(rows[0]) if rows else 1, 1)
+    if len(rows) != len(cond) or {cond.pooled + width * len(row) for row in rows} != {cond.vector.shape[1]}:
+        found = f"{len(rows)} rows of {sorted({len(row) for row in rows})} numbers"
+        raise BadInput("size ids", found, f"{len(cond)} rows that fill {cond.vector.shape[1] - cond.pooled} channels")
+    ids = torch.stack([size_embedding(row, width) for row in rows]).to(cond.vector)
+    return replace(cond, vector=torch.cat([cond.vector[:, : cond.pooled], ids], dim=1))

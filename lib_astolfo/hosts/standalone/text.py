@@ -7,14 +7,13 @@ ids (sgm/modules/encoders/modules.py). Chunks: A1111 modules/sd_hijack_clip.py, 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from lib_astolfo.diffusion.conditioning import Conditioning
+from lib_astolfo.diffusion.conditioning import Conditioning, size_embedding
 
 from .architecture import Architecture
 from .tokenizer import Tokenizer, tokenizer_for
@@ -23,7 +22,6 @@ CHUNK = 75
 BACKTRACK = 20
 AT_ONCE = 32
 BREAK = re.compile(r"\bBREAK\b")
-MAX_PERIOD = 10000.0
 
 
 def chunks(tokenizer: Tokenizer, text: str) -> list[list[int]]:
@@ -115,14 +113,3 @@ class TextEncoders:
 
 def _framed(ids: Sequence[int], tokenizer: Tokenizer, pad: int) -> list[int]:
     return [tokenizer.start, *ids, tokenizer.end, *[pad] * (CHUNK - len(ids))]
-
-
-def size_embedding(numbers: Sequence[float], width: int) -> torch.Tensor:
-    """SDXL's size ids: each number as ``width`` channels, cosines then sines; float32 [len(numbers) * width].
-
-    Podell et al. 2023 (arXiv:2307.01952) section 2.2; sgm/modules/diffusionmodules/util.py, ``timestep_embedding``.
-    """
-    half = width // 2
-    frequencies = torch.exp(-math.log(MAX_PERIOD) * torch.arange(half, dtype=torch.float32) / half)
-    angles = torch.tensor(numbers, dtype=torch.float32)[:, None] * frequencies
-    return torch.cat([angles.cos(), angles.sin()], dim=1).flatten()
