@@ -15,7 +15,7 @@ was stopped between two steps and taken up from ``state()``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class Opened:
     step: int
     rates: dict[str, float]
     scale: float
+    wanted: int
     passes: int = 0
     last: bool = False
     why: str = ""
@@ -116,10 +117,11 @@ class Optimiser:
             hook.remove()
         self.drop()
 
-    def begin(self, step: int, rates: Mapping[str, float], scale: float = 1.0) -> None:
+    def begin(self, step: int, rates: Mapping[str, float], scale: float = 1.0, passes: int | None = None) -> None:
         """Open step number ``step`` (0 the first) with a learning rate for every group.
 
         ``scale``: what losses are multiplied by before the backward pass, for float16, and gradients divided by.
+        ``passes``: how many backward passes this step has, where that is not ``accumulate``; 0 or more.
         """
         if set(rates) != self._groups:
             raise BadInput("rates", sorted(rates), f"one for each of {', '.join(sorted(self._groups))}")
@@ -127,7 +129,7 @@ class Optimiser:
         if bad or not scale > 0:
             raise BadInput("rates", bad or scale, "finite numbers of 0 or more, and a scale above 0")
         self.drop()
-        self._now = Opened(step, dict(rates), scale)
+        self._now = Opened(step, dict(rates), scale, self.settings.accumulate if passes is None else passes)
 
     def backward(self, loss: Tensor, share: float | None = None) -> bool:
         """One backward pass; ``share`` is the loss's part of the step's, by default 1 / ``accumulate``.
@@ -135,24 +137,37 @@ class Optimiser:
         Returns False, without a backward pass, when the loss is not finite: then the whole step will be skipped.
         """
         now = self._now
-        if now is None or now.passes >= self.settings.accumulate:
-            raise RuntimeError(f"begin() first; a step has {self.settings.accumulate} backward passes")
+        if now is None or now.passes >= now.wanted:
+            raise RuntimeError(f"begin() first; a step has {now.wanted if now else 'its own'} backward passes")
         now.passes += 1
         if not now.why and not bool(torch.isfinite(loss.detach()).all()):
             now.why = f"the loss of pass {now.passes} was {loss.detach().float().mean().item()}"
         if now.why:
             return False
-        now.last = now.passes == self.settings.accumulate
-        (loss * (now.scale * (1 / self.settings.accumulate if share is None else share))).backward()
+        now.last = now.passes == now.wanted
+        (loss * (now.scale * (1 / now.wanted if share is None else share))).backward()
         return True
 
+    def refuse(self, why: str) -> None:
+        """The open step will be skipped, for this reason if there is none yet."""
+        if self._now is not None:
+            self._now.why = self._now.why or why
+
+    @property
+    def refused(self) -> str:
+        """Why the open step will be skipped, "" where nothing is known against it."""
+        return self._now.why if self._now is not None else ""
+
     @torch.no_grad()
-    def finish(self) -> Report:
-        """Close the step: update what is not updated yet, or skip. Fewer passes than ``accumulate`` are an error."""
+    def finish(self, share: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None) -> Report:
+        """Close the step: update what is not updated yet, or skip. Fewer passes than were said are an error.
+
+        ``share``: given the gradients by name, those of the whole step, over all processes; not with ``fused``.
+        """
         now = self._now
-        if now is None or (now.passes < self.settings.accumulate and not now.why):
+        if now is None or (now.passes < now.wanted and not now.why):
             raise RuntimeError("finish() after begin() and all backward passes")
-        total = now.norm() if now.why or self.settings.fused else self._apply(now)
+        total = now.norm() if now.why or self.settings.fused else self._apply(now, share)
         if self.rule.close is not None and now.added:
             added = torch.stack([now.added[name] for name in sorted(now.added)])
             self.shared = self.rule.close(self.shared, added, self.hyper)
@@ -170,9 +185,10 @@ class Optimiser:
         """Trained elements."""
         return sum(weight.parameter.numel() for weight in self.weights.values())
 
-    def _apply(self, now: Opened) -> float:
+    def _apply(self, now: Opened, share: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None) -> float:
         """Unfused: all gradients are looked at before the first weight is touched. Returns their norm."""
         grads = {name: weight.take(now.scale) for name, weight in self.weights.items() if weight.sum is not None}
+        grads = grads if share is None else share(grads)
         now.norms = {name: norm(grad) for name, grad in grads.items()}
         now.left_out = [name for name, value in now.finite() if not math.isfinite(value)]
         total = now.norm()
@@ -217,6 +233,12 @@ class Optimiser:
         self._now = None
         for weight in self.weights.values():
             weight.sum = weight.parameter.grad = None
+
+    def restart(self) -> None:
+        """Every state made anew, as if no step had been made; weights and master copies stay."""
+        for weight in self.weights.values():
+            weight.start(self.rule)
+        self.shared = dict(self.rule.shared)
 
     def exact(self) -> dict[str, Tensor]:
         """The trained weights in float32, by name: the master copies where there are any; not to be written to."""
