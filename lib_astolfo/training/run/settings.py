@@ -33,6 +33,7 @@ DERIVED = (
     ("optimiser", "seed"),
     ("form", "seed"),
 )
+DEFAULTS = {"batch_size": 1, "accumulate": 1, "seed": 0}
 #: Peak learning rates of a plan that says none.
 RATES = {"full": 1e-5, "in_place": 1e-5, "delta": 1e-5, "lora": 1e-4, "lokr": 1e-4}
 
@@ -104,8 +105,7 @@ class RunSettings:
     def _derive(self, part: str, key: str) -> None:
         held = getattr(self, part)
         right = {"batch_size": self.batch * self.accumulate, "accumulate": self.accumulate, "seed": self.seed}[key]
-        default = {"batch_size": 1, "accumulate": 1, "seed": 0}[key]
-        if getattr(held, key) not in (right, default):
+        if getattr(held, key) not in (right, DEFAULTS[key]):
             said = "batch and accumulate" if key == "batch_size" else key
             raise BadInput(f"{part}.{key}", getattr(held, key), f"nothing: {said} at the top say it ({right})")
         object.__setattr__(self, part, replace(held, **{key: right}))
@@ -156,7 +156,17 @@ class RunSettings:
         if not isinstance(name, str) or (name and name not in PRESETS):
             raise BadInput("preset", repr(name), "one of " + ", ".join(PRESETS))
         base = reading.build(cls, PRESETS[name], f"preset {name}") if name else cls()
-        return reading.build(cls, given, "", base)
+        return reading.build(cls, _underived(given), "", base)
+
+
+def _underived(given: Mapping[str, Any]) -> dict[str, Any]:
+    """With what the base has derived taken back in the parts, so that another batch or seed is not held against it."""
+    free = dict(given)
+    for part, key in DERIVED:
+        held = free.get(part)
+        if held is None or isinstance(held, Mapping):
+            free[part] = {key: DEFAULTS[key], **(held or {})}
+    return free
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:
