@@ -89,7 +89,7 @@ class Extension:
     def check(self, values: Mapping[str, Any]) -> str:
         """The panel's values are tried on the loaded checkpoint before anything is drawn. Errors: BadInput."""
         loaded = self.adapter.loaded()
-        if values.get("merge"):
+        if values.get("merge") and self.live.shows.model is None:
             from lib_astolfo.commands.live import resolve_all
             from lib_astolfo.merging.line import from_line
 

@@ -23,6 +23,7 @@ from lib_astolfo.hosts.webui.decision import Standing
 from lib_astolfo.hosts.webui.drawing import TOLD
 
 from .served import Served
+from .showing import Shows
 
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
@@ -50,12 +51,13 @@ class LiveMerges:
         self._served = served
         self._before: Before | None = None
         self._reading: tuple[Report, Standing] | None = None
+        self.shows = Shows(served)
 
     # a generation
 
     def begin(self, p: Any) -> None:
         """The WebUI has made a generation: it will be closed, whatever becomes of it."""
-        live.watch(p, self.end)
+        self.shows.begin(live.watch(p, self.end))
 
     @torch.inference_mode(False)
     def prepare(self, p: Any, text: str, changes: Mapping[str, Any]) -> None:
@@ -66,15 +68,23 @@ class LiveMerges:
         turn = getattr(p, live.TURN, None) or live.watch(p, self.end)
         if self._before is not None and self._before.turn is not turn:
             self.end(self._before.turn)  # a generation that nobody closed
+        line = self.shows.prepare(p, turn, text, changes)
+        if line is not None:
+            self._tell(p, line or getattr(p, TOLD, ""))
+            return
         if text or changes or self._used:
             self._prepare(self._served.workspace, p, turn, _Wish(text, changes))
-        recipe, told = self.recipe, getattr(p, TOLD, "")
+        self._tell(p, getattr(p, TOLD, ""))
+
+    def _tell(self, p: Any, told: str) -> None:
+        """What the infotext says of the weights: the recipe that stands, and what a training or a request says."""
         p.extra_generation_params.pop(infokeys.MERGE, None)
-        if recipe is not None:
+        if self.recipe is not None:
             from lib_astolfo.merging.line import to_line
 
-            p.extra_generation_params[infokeys.MERGE] = to_line(recipe)
-        elif told:
+            line = to_line(self.recipe)
+            told = f"{line} + {told}" if told and self.shows.model is not None else line
+        if told:
             p.extra_generation_params[infokeys.MERGE] = told
 
     def _prepare(self, workspace: Workspace, p: Any, turn: object, wish: _Wish) -> None:
@@ -118,6 +128,7 @@ class LiveMerges:
     @torch.inference_mode(False)
     def end(self, turn: object) -> None:
         """A generation is over: what stood before it stands again."""
+        self.shows.end(turn)
         before, made = self._before, self._served.made
         if before is None or before.turn is not turn:
             return
@@ -178,6 +189,7 @@ class LiveMerges:
 
     def close(self) -> None:
         """The scripts are about to be loaded anew, which know nothing of this: the own weights are put back."""
+        self.shows.close()
         made = self._served.made
         if made is None or made.merged is None:
             return

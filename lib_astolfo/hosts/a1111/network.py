@@ -13,6 +13,12 @@ from lib_astolfo.checkpoints.layout import VAE
 from lib_astolfo.diffusion.conditioning import Conditioning
 from lib_astolfo.hosts.webui.model import original_names
 from lib_astolfo.hosts.webui.posterior import encode_mean
+from lib_astolfo.hosts.webui.training import roots
+
+from . import training
+
+BACKUPS = ("network_weights_backup", "network_bias_backup")
+"""Attributes in which Lora keeps copies of a layer's own weights."""
 
 
 class A1111:
@@ -61,21 +67,25 @@ class A1111:
                 if layer.__dict__.get("network_current_names"):
                     networks.network_apply_weights(layer)
 
+    def _own(self, sd_model: Any) -> None:
+        """Settle it, and let go the copies that Lora keeps of its weights, or it would put those back over what is
+        written into the weights; it makes new ones when it needs them (extensions-builtin/Lora/networks.py:427-451)."""
+        self.settle(sd_model)
+        networks = _lora()
+        for layer in _lora_layers(sd_model):
+            kept = layer.__dict__
+            if networks is not None and any(kept.get(name) is not None for name in BACKUPS):
+                networks.network_reset_cached_weight(layer)
+
     def weights(self, sd_model: Any) -> dict[str, torch.Tensor]:
         """The state dict of the settled model.
 
-        The copies that Lora keeps of its weights are let go, or it would put those back over what is written into the
-        weights; it makes new ones when it needs them (extensions-builtin/Lora/networks.py:427-451).
         With fp8 storage and ``cache_fp16_weight`` the half copies stand for the weights (modules/sd_models.py:497-507).
         While a VAE of the user's choice is in place, the checkpoint's own is what comes back (modules/sd_vae.py:40-68).
         """
         from modules import sd_vae
 
-        self.settle(sd_model)
-        networks = _lora()
-        for layer in _lora_layers(sd_model):
-            if networks is not None and layer.__dict__.get("network_weights_backup") is not None:
-                networks.network_reset_cached_weight(layer)
+        self._own(sd_model)
         state = sd_model.state_dict()
         state |= {f"{place}.{name}": copy for place, name, copy, _ in _half_copies(sd_model)}
         base = sd_vae.get_base_vae(sd_model)
@@ -134,6 +144,33 @@ class A1111:
 
     def reads_v(self, sd_model: Any) -> bool:
         return getattr(sd_model, "parameterization", "eps") == "v"
+
+    def roots(self, sd_model: Any) -> dict[str, torch.nn.Module]:
+        return roots(sd_model)
+
+    def hindrance(self, sd_model: Any) -> str:
+        return training.hindrance(sd_model)
+
+    def plain(self, sd_model: Any) -> None:
+        self._own(sd_model)
+        training.on_device(sd_model)
+
+    def trainable(self, sd_model: Any) -> AbstractContextManager[None]:
+        return training.trainable(sd_model)
+
+    def trained_network(
+        self, sd_model: Any, x: torch.Tensor, timestep: torch.Tensor, cond: Conditioning
+    ) -> torch.Tensor:
+        return training.network(sd_model, x, timestep, cond)
+
+    def keeps(self, sd_model: Any, filename: str) -> bool:
+        """As ``reuse_model_from_already_loaded`` goes about it: the last of its list is read into, when it is full."""
+        from modules import sd_models, shared
+
+        loaded = sd_models.model_data.loaded_sd_models
+        if any(one.sd_checkpoint_info.filename == filename for one in loaded):
+            return True
+        return len(loaded) < shared.opts.sd_checkpoints_limit or loaded[-1] is not sd_model
 
 
 def _half_copies(sd_model: Any) -> Iterator[tuple[str, str, torch.Tensor, torch.Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -10,6 +11,9 @@ import torch
 from lib_astolfo.checkpoints.layout import UNET, VAE
 from lib_astolfo.diffusion.conditioning import Conditioning
 from lib_astolfo.hosts.webui.posterior import encode_mean
+from lib_astolfo.hosts.webui.training import roots
+
+from . import training
 
 CLIP_L = "clip_l.transformer."
 CLIP_G = "clip_g.transformer."
@@ -127,6 +131,38 @@ class ReForge:
         form = sd_model.forge_objects_original.unet.model.model_config.latent_format
         picture = sd_model.forge_objects_original.vae.decode(form.process_out(latent))
         return picture.movedim(-1, 1).clone() * 2.0 - 1.0
+
+    def roots(self, sd_model: Any) -> dict[str, torch.nn.Module]:
+        return roots(sd_model)
+
+    def hindrance(self, sd_model: Any) -> str:
+        return training.hindrance(sd_model)
+
+    def plain(self, sd_model: Any) -> None:
+        """Text encoders are moved to their device when they are needed."""
+        self.settle(sd_model)
+        unet, clip = sd_model.forge_objects_original.unet, sd_model.forge_objects_original.clip.patcher
+        with torch.inference_mode(False):
+            if not training.is_own(clip):
+                training.load_whole(clip)
+            if not training.is_whole(unet):
+                training.load_whole(unet)
+
+    def trainable(self, sd_model: Any) -> AbstractContextManager[None]:
+        return training.trainable(sd_model)
+
+    def trained_network(
+        self, sd_model: Any, x: torch.Tensor, timestep: torch.Tensor, cond: Conditioning
+    ) -> torch.Tensor:
+        return training.network(sd_model, x, timestep, cond)
+
+    def keeps(self, sd_model: Any, filename: str) -> bool:
+        """As ``load_model`` goes about it: the oldest are torn down until there is room for one more."""
+        from modules import sd_models, shared
+
+        loaded = sd_models.model_data.loaded_sd_models
+        place = next((place for place, one in enumerate(loaded) if one is sd_model), len(loaded))
+        return any(one.filename == filename for one in loaded) or place < shared.opts.sd_checkpoints_limit - 1
 
     def reads_v(self, sd_model: Any) -> bool:
         """The sampling object knows; the model type does not always (facts of supported_models.py:203-222)."""

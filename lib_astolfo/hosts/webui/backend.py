@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from lib_astolfo.diffusion.conditioning import Conditioning
 
@@ -56,3 +58,28 @@ class Backend(Protocol):
 
     def reads_v(self, sd_model: Any) -> bool:
         """Whether the WebUI takes the network's output for v."""
+
+    # training
+
+    def roots(self, sd_model: Any) -> dict[str, nn.Module]:
+        """See ``LoadedModel.roots``."""
+
+    def hindrance(self, sd_model: Any) -> str:
+        """Why it cannot be trained as it is loaded; "" if it can."""
+
+    def plain(self, sd_model: Any) -> None:
+        """Network and text encoders hold their own weights, on their device, and nothing is kept beside them that would
+        be put over them. Cheap where that is so already."""
+
+    def trainable(self, sd_model: Any) -> AbstractContextManager[None]:
+        """Nothing of a generation is in the network, and nothing without gradients; afterwards it is there again."""
+
+    def trained_network(
+        self, sd_model: Any, x: torch.Tensor, timestep: torch.Tensor, cond: Conditioning
+    ) -> torch.Tensor:
+        """The diffusion model itself, with ``timestep`` in float32: x [B,C,h,w] with an inpainting model's channels."""
+
+    # other checkpoints
+
+    def keeps(self, sd_model: Any, filename: str) -> bool:
+        """Whether this model stays in memory when the checkpoint of that file is loaded."""

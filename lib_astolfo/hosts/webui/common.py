@@ -12,7 +12,7 @@ from lib_astolfo.errors import BadInput
 
 from . import unconds
 from .adapter import LoadedFile
-from .model import size_ids
+from .learned import size_ids
 
 ON_TIMESTEPS = "works on the timesteps of diffusion"
 

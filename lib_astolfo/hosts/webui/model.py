@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import nn
 
 from lib_astolfo.checkpoints.layout import UNET, VAE, Layout, detect
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.diffusion.conditioning import Conditioning
 from lib_astolfo.errors import BadInput, Failed
-from lib_astolfo.hosts.base import CheckpointEntry
+from lib_astolfo.hosts.base import CheckpointEntry, Showing
 
 from . import live
 from .backend import Backend
+from .learned import conditioning
+from .training import Training
 
 LATENT_PIXEL = 8
 NATIVE = {"sd1": 512, "sd2": 768, "sdxl": 1024, "sdxl_refiner": 1024}
-SIZE_IDS = {"original_size_as_tuple": 2, "crop_coords_top_left": 2, "target_size_as_tuple": 2, "aesthetic_score": 1}
-"""sgm's embedders of numbers (sgm/modules/encoders/modules.py, ConcatTimestepEmbedderND) and how many each has."""
 OLD_CLIP = ("cond_stage_model.transformer.", "cond_stage_model.transformer.text_model.")
 """SD1 files of old name the text encoder without ``text_model.``; A1111 adds it (modules/sd_models.py:228-232)."""
 
@@ -44,6 +46,7 @@ class WebuiModel:
         held: Callable[[], Collection[Any]] = tuple,
     ) -> None:
         self.entry = entry
+        self.showing: Showing | None = None
         self._source = source
         self._backend = backend
         self._current = current
@@ -55,6 +58,7 @@ class WebuiModel:
         self._native: tuple[int, int] | None = None
         self._blank: torch.Tensor | None = None
         self._empty: tuple[Any] | None = None
+        self._training = Training(backend, entry.name)
 
     def stands_for(self, sd_model: Any) -> bool:
         """Whether this is the checkpoint that a WebUI's model object has in it: A1111 loads many into one object."""
@@ -72,6 +76,21 @@ class WebuiModel:
         if sd_model is None or not any(sd_model is one for one in (self._current(), *self._held())):
             return False
         return self.stands_for(sd_model)
+
+    @property
+    def current(self) -> bool:
+        """Whether it is the WebUI's loaded model, with the weights it was made for."""
+        sd_model = self._current()
+        return sd_model is not None and self.stands_for(sd_model)
+
+    @property
+    def info(self) -> Any:
+        """The WebUI's own entry of its checkpoint."""
+        return self._info
+
+    def stays_beside(self, filename: str) -> bool:
+        """Whether the WebUI keeps this one in memory when it loads the checkpoint of that file."""
+        return self._backend.keeps(self._sd_model(), filename)
 
     def _live(self) -> Any:
         sd_model = self._current()
@@ -165,6 +184,29 @@ class WebuiModel:
         before = self._empty[0] if own else None
         sd_model.cond_stage_model_empty_prompt = live.encoded_empty(sd_model) if before is None else before
 
+    def roots(self) -> dict[str, nn.Module]:
+        """See ``LoadedModel.roots``."""
+        return self._backend.roots(self._live())
+
+    def training(self) -> AbstractContextManager[None]:
+        """See ``LoadedModel.training``. Failed at once when another model was loaded."""
+        return self._training.step(self._live())
+
+    def show(self, showing: Showing) -> str:
+        """Have the network hold what a training shows, until ``hide``; the infotext's line."""
+        return self._training.show(self._live(), showing)
+
+    def hide(self) -> None:
+        """The network holds the model's own weights again; nothing happens where it does."""
+        sd_model = self._sd_model()
+        if sd_model is not None:
+            self._training.hide(sd_model)
+
+    @property
+    def shown(self) -> bool:
+        """Whether the network holds what a training shows."""
+        return self._training.shown
+
     def predict(self, x_t: torch.Tensor, timestep: torch.Tensor, cond: Conditioning) -> torch.Tensor:
         """x_t [B,C,h,w], timestep [B] 0 to 1000, cond of B rows -> [B,C,h,w] float32.
 
@@ -172,12 +214,17 @@ class WebuiModel:
         (A1111, modules/processing.py:102-113).
         """
         sd_model = self._live()
-        self._backend.settle(sd_model)
+        if not self._training.active:
+            self._backend.settle(sd_model)
         device = self._backend.device(sd_model)
-        x = x_t.to(device, torch.float32)
+        x, time = x_t.to(device, torch.float32), timestep.to(device, torch.float32)
         concat = self._masked(sd_model, x) if self.layout.kind != "base" else None
-        time = timestep.to(device, torch.float32)
-        return self._backend.network(sd_model, x, time, cond.to(device, torch.float32), concat).float()
+        given = cond.to(device, torch.float32)
+        if not self._training.active:
+            return self._backend.network(sd_model, x, time, given, concat).float()
+        with self._training.precision(sd_model):
+            x = x if concat is None else torch.cat([x, concat], dim=1)
+            return self._backend.trained_network(sd_model, x, time, given).float()
 
     def _masked(self, sd_model: Any, x: torch.Tensor) -> torch.Tensor:
         if self.layout.kind != "inpainting":
@@ -204,13 +251,15 @@ class WebuiModel:
         if not prompts:
             raise BadInput("prompts", "none", "at least one text")
         sd_model = self._live()
-        self._backend.settle(sd_model)
+        if not self._training.active:
+            self._backend.settle(sd_model)
         width, height = size[0] or self.native_size[0], size[1] or self.native_size[1]
         done: dict[str, Conditioning] = {}
         for text in prompts:
             if text not in done:
                 asked = SdConditioning([text], negative, width, height)
-                done[text] = conditioning(sd_model, self._backend.learned(sd_model, asked))
+                with self._training.precision(sd_model) if self._training.active else nullcontext():
+                    done[text] = conditioning(sd_model, self._backend.learned(sd_model, asked))
         return Conditioning.cat([done[text] for text in prompts])
 
     def encode_images(self, images: torch.Tensor) -> torch.Tensor:
@@ -232,20 +281,6 @@ class WebuiModel:
                 raise BadInput(name, side, f"a multiple of {LATENT_PIXEL}")
         channels = getattr(self._live(), "latent_channels", 4)
         return channels, height // LATENT_PIXEL, width // LATENT_PIXEL
-
-
-def conditioning(sd_model: Any, learned: Any) -> Conditioning:
-    """What ``get_learned_conditioning`` gave, in float32: a tensor, or SDXL's {"crossattn", "vector"}."""
-    if isinstance(learned, torch.Tensor):
-        return Conditioning(learned.float())
-    vector = learned["vector"].float()
-    return Conditioning(learned["crossattn"].float(), vector, vector.shape[1] - size_ids(sd_model))
-
-
-def size_ids(sd_model: Any) -> int:
-    """How many channels of SDXL's vector are numbers and not text: 1536, for the refiner 1280."""
-    known = ((each, SIZE_IDS.get(getattr(each, "input_key", ""), 0)) for each in sd_model.conditioner.embedders)
-    return sum(count * int(each.outdim) for each, count in known if count)
 
 
 def original_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

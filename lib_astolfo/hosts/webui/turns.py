@@ -32,6 +32,11 @@ class Turns:
         """Whether this thread has the turn."""
         return self._owner == threading.get_ident()
 
+    @property
+    def waiting(self) -> int:
+        """How many stand in the queue; 0 too where the queue does not tell."""
+        return len(getattr(self._queue, "_pending_threads", ()))
+
     def acquire(self, timeout: float | None = None) -> bool:
         """Wait at most ``timeout`` seconds (None: for ever); whether the turn was got."""
         if self.held:
