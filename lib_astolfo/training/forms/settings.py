@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lib_astolfo.errors import BadInput
 from lib_astolfo.training import checks
 
 KINDS = ("delta", "full", "in_place", "lora", "lokr")
@@ -53,6 +54,8 @@ class FormSettings:
         checks.number(self, "conv_rank", "form", (0, 100_000), whole=True)
         checks.number(self, "alpha", "form", (0.0, 1e6))
         checks.number(self, "factor", "form", (-1, 100_000), whole=True)
+        if self.factor == 0:
+            raise BadInput("form.factor", 0, "a whole number above 0, or -1")
         checks.number(self, "seed", "form", (0, 2**63 - 1), whole=True)
 
     @property
