@@ -94,13 +94,16 @@ class Store:
             raise
         files.flush_folder(self.folder)
 
-    def load(self) -> State | None:
+    def load(self, before: int | None = None) -> State | None:
         """The state that ``latest`` names, or the newest before it that is whole; None if there never was any.
 
+        ``before``: of those whose step is not above it, None if there is none.
         Raises BadInput if there are states, but none is whole.
         """
         why: list[str] = []
         for folder in self._order():
+            if before is not None and _step_of(folder) > before:
+                continue
             try:
                 return self._read(folder, why)
             except AstolfoError as error:
@@ -164,6 +167,10 @@ def _serial_of(folder: Path) -> int:
         return manifest.read(folder).serial
     except BadInput:
         return -1
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.split("-")[1])
 
 
 def _check_finite(tensors: Mapping[str, Mapping[str, Tensor]]) -> None:

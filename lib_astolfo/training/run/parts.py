@@ -125,15 +125,17 @@ class Saving:
 class Snapshots:
     """Files of the difference, for merging, grids and baking: every ``epochs`` and every ``steps`` (0 is never), and
     one at the end. ``kind``: ``difference`` (all of it) or ``svd`` (of ``rank``); LoRA and LoKr runs write their own.
-    ``dtype``: differences are small numbers, many of which float16 cannot hold."""
+    ``dtype``: differences are small numbers, many of which float16 cannot hold. ``weights``: trained, or ema."""
 
     epochs: int = 1
     steps: int = 0
     kind: str = "difference"
     rank: int = 64
     dtype: str = "bf16"
+    weights: str = "trained"
 
     def __post_init__(self) -> None:
+        checks.choice(self, "weights", "snapshots", WEIGHTS)
         checks.number(self, "epochs", "snapshots", (0, 1_000_000), whole=True)
         checks.number(self, "steps", "snapshots", (0, 1_000_000_000), whole=True)
         checks.choice(self, "kind", "snapshots", SNAPSHOTS)

@@ -43,7 +43,7 @@ def _refuse(settings: RunSettings, processes: int) -> None:
         )
     if processes > settings.total:
         raise BadInput("batch", f"{settings.total} pictures a step", f"at least one for each of {processes} processes")
-    ema = [name for name in ("previews", "show") if getattr(settings, name).weights == "ema"]
+    ema = [name for name in ("previews", "show", "snapshots") if getattr(settings, name).weights == "ema"]
     if ema and not settings.ema.decay:
         raise BadInput(f"{ema[0]}.weights", "ema", "trained, or an ema.decay above 0, as 0.999")
     if settings.form.kind == "in_place" and settings.objective.distill is not None:
@@ -114,7 +114,7 @@ def _keeping(settings: RunSettings) -> Iterable[str]:
 
 def _beside(settings: RunSettings, model: LoadedModel) -> Iterable[str]:
     """What the loaded model has to say. Raises BadInput for words that it does not have."""
-    names = tuple(model.source.tensors)
+    names = tuple(model.weights())
     chosen = selection.choose(settings.select, names, model.layout)
     text = any(component_of(name) in TEXT for held in chosen.values() for name in held)
     phases = settings.phases.phases
