@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any
 
-from lib_astolfo.commands import settings
+from lib_astolfo.commands import keys
+from lib_astolfo.jobs.plain import plain
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
@@ -30,7 +31,7 @@ def schema(kind: Any) -> dict[str, Any]:
         return schema(next(one for one in inner if one is not NoneType))
     if origin in (list, tuple):
         return {"type": "array", "items": schema(inner[0])}
-    if origin is dict:
+    if origin in (dict, Mapping):
         return {"type": "object", "additionalProperties": schema(inner[1])}
     return {"type": _TYPES[kind]} if kind in _TYPES else {}
 
@@ -42,12 +43,12 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _of_dataclass(kind: type) -> dict[str, Any]:
     hints, properties = _hints(kind), {}
-    for key in settings.keys(kind):
+    for key in keys.keys(kind):
         properties[key.name] = schema(hints[key.name])
         if key.help:
             properties[key.name]["description"] = key.help
         if not dataclasses.is_dataclass(key.default) and key.default != "???":
-            properties[key.name]["default"] = key.default
+            properties[key.name]["default"] = plain(key.default)
     return {"type": "object", "title": kind.__name__, "description": kind.__doc__ or "", "properties": properties}
 
 

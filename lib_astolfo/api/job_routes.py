@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
 
+from lib_astolfo.commands import train_views
 from lib_astolfo.commands.workspace import BACKGROUND
 from lib_astolfo.jobs import Event, Job
 
 from . import describe
 from .bodies import json_body
+from .files import answer_with
 
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
@@ -40,6 +42,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "probe": {"models": ["digits-eps.safetensors", "digits-v.safetensors"], "count": 32},
     "demo": {},
+    "train": {
+        "model": "digits-eps.safetensors",
+        "data": {"sources": [{"path": "digits"}], "buckets": {"width": 64, "height": 64, "smallest": 64}},
+        "objective": {"sampling": {"prediction": "v", "zero_terminal_snr": True}, "distill": {"share": 1.0}},
+        "plan": {"epochs": 4, "rate": 3e-4},
+        "batch": 64,
+        "accumulate": 1,
+    },
 }
 ASKS = {
     "pause": "Wait at the next safe point; a queued job is held back.",
@@ -47,7 +57,6 @@ ASKS = {
     "stop": "End early and keep what is made.",
     "cancel": "End and delete the job's files.",
 }
-INLINE = {".png": "image/png", ".jpg": "image/jpeg", ".json": "application/json", ".html": "text/html; charset=utf-8"}
 
 
 def add(router: APIRouter, workspace: Workspace) -> None:
@@ -112,9 +121,9 @@ def _add_views(router: APIRouter, workspace: Workspace) -> None:
 
     @router.get("/jobs/{job_id}", summary="One job", responses=describe.answers(Job, also=(404,)))
     def job(job_id: str) -> dict[str, Any]:
-        """State, progress with the estimated seconds left, files, result, and as `text` the result for people."""
+        """State, progress with the seconds left, files, result, `text`: the result for people, `training` of one."""
         found = workspace.jobs.get(job_id)
-        return {**found.to_dict(), "text": _text(found)}
+        return {**found.to_dict(), "text": _text(found), **train_views.of_job(workspace, found)}
 
     events_found = describe.answers(list[Event], also=(404,))
 
@@ -131,9 +140,4 @@ def _add_views(router: APIRouter, workspace: Workspace) -> None:
     )
     def file(job_id: str, name: str) -> FileResponse:
         """Pictures, reports and tables; the names are in the job's `files`. Reports may not run scripts."""
-        path = workspace.jobs.file(job_id, name)
-        kind = INLINE.get(path.suffix.lower())
-        headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
-        if kind is None:
-            return FileResponse(path, filename=path.name, headers=headers)
-        return FileResponse(path, media_type=kind, headers=headers)
+        return answer_with(workspace.jobs.file(job_id, name))

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
+from .keys import keys
 from .registry import COMMANDS, Command
-from .settings import keys
 
 WIDTH = 110
 OPTIONS = """options:
@@ -64,6 +64,9 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_text, value)) + "]"
+    if dataclasses.is_dataclass(value):
+        value = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        value = {name: inner for name, inner in value.items() if inner not in ("", (), 0)}
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {_text(inner)}" for name, inner in value.items()) + "}"
     return f"{value:g}" if isinstance(value, float) else str(value)

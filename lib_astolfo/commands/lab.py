@@ -60,9 +60,10 @@ def draw(workspace: Workspace, request: LabRequest) -> dict[str, Picture]:
 
     Base and trained picture are remembered, so that moving the ratio draws one picture. A prediction that is asked for
     is that of merge and trained; the base is always read as is remembered for it, or as its checkpoint says.
-    Errors: BadInput, Busy.
+    While a training has the model, trained is what it has learnt so far, whatever ``b`` is. Errors: BadInput, Busy.
     """
-    recipes = {name: _recipe(request, name) for name in _shown(request)}
+    training = workspace.training
+    recipes = {name: _recipe(workspace, request, name) if training is None else None for name in _shown(request)}
     if not request.a:
         raise BadInput("a", "nothing", "the base checkpoint")
     files = _stamps(workspace, request)
@@ -73,7 +74,22 @@ def draw(workspace: Workspace, request: LabRequest) -> dict[str, Picture]:
             wanted = replace(wanted, uncond=readings.uncond(workspace, drawing=True))
         if request.cfg_rescale is None:
             wanted = replace(wanted, cfg_rescale=readings.cfg_rescale(workspace, drawing=True))
+        if workspace.training is not None:
+            return {name: _of_training(workspace, request, name, wanted) for name in recipes}
+        if training is not None:
+            recipes = {name: _recipe(workspace, request, name) for name in recipes}  # it has ended meanwhile
         return {name: _drawn(workspace, request, name, recipe, (wanted, files)) for name, recipe in recipes.items()}
+
+
+def _of_training(workspace: Workspace, request: LabRequest, name: str, wanted: PictureRequest) -> Picture:
+    """One picture with what the running training has learnt so far. It is not remembered: the next step is another."""
+    training = workspace.training
+    assert training is not None
+    ratio = {"base": 0.0, "merge": request.ratio, "trained": 1.0}[name]
+    own = training.sampling(ratio)
+    sampling = _base_sampling(workspace) if own is None else (_sampling(workspace, request) or own)
+    with training.temporarily(ratio):
+        return workspace.host.generate([replace(wanted, sampling=sampling)])[0]
 
 
 def _shown(request: LabRequest) -> list[str]:
@@ -83,14 +99,18 @@ def _shown(request: LabRequest) -> list[str]:
     return list(dict.fromkeys(request.show))
 
 
-def _recipe(request: LabRequest, name: str) -> Recipe | None:
+def _recipe(workspace: Workspace, request: LabRequest, name: str) -> Recipe | None:
+    from . import train_after
     from .live import recipe_of
 
     if name == "base":
         return None
     models = {slot: getattr(request, slot) for slot in ("a", "b", "c") if getattr(request, slot)}
     if "b" not in models:
-        raise BadInput("b", "nothing", "the trained checkpoint")
+        raise BadInput("b", "nothing", "the trained checkpoint, or a snapshot of a training")
+    if train_after.is_snapshot(request.b):
+        ratio = 1.0 if name == "trained" else request.ratio
+        return recipe_of(train_after.recipe_on(workspace, request.a, request.b, ratio))
     if name == "trained":
         models.pop("c", None)
         return recipe_of(

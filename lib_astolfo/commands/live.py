@@ -31,10 +31,11 @@ RECIPE_KEYS = (
 
 
 def state(workspace: Workspace) -> dict[str, Any]:
-    """The loaded checkpoint and the recipe in its weights; waits for nobody."""
-    model = workspace.host.model
+    """The loaded checkpoint, the recipe in its weights, and the training that has it; waits for nobody."""
+    model, training = workspace.host.model, workspace.training
+    found = training.state() if training is not None else None
     if model is None:
-        return {"model": None, "recipe": None, "description": ""}
+        return {"model": None, "recipe": None, "description": "", "training": found}
     recipe = workspace.recipe()
     words = recipe.describe() if recipe is not None else ""
     if workspace.waiting is not None and workspace.waiting.recipe is not None:
@@ -43,6 +44,7 @@ def state(workspace: Workspace) -> dict[str, Any]:
         "model": model.entry.name,
         "recipe": recipe.to_dict() if recipe is not None else None,
         "description": words,
+        "training": found,
     }
 
 
@@ -50,8 +52,13 @@ def put(workspace: Workspace, values: Mapping[str, Any]) -> dict[str, Any]:
     """Write a recipe into the loaded weights; without a loaded model the recipe's first one is loaded.
 
     ``values``: a recipe's keys, and ``model``, the checkpoint to load for it. The state, with the merge's report.
-    Errors: BadInput, Failed; model and weights are then as before.
+    Or ``training`` alone: see ``train_active.put``.
+    Errors: BadInput, Failed; model and weights are then as before. Busy while a training has the model.
     """
+    if "training" in values:
+        return _put_training(workspace, values)
+    if workspace.training is not None:
+        raise workspace.training.busy()
     recipe = recipe_of({name: value for name, value in values.items() if name not in ("model", "output")})
     model = values.get("model") or ""
     if not isinstance(model, str):
@@ -70,6 +77,16 @@ def put(workspace: Workspace, values: Mapping[str, Any]) -> dict[str, Any]:
             _load_again(workspace, before, merged)
             raise
         return {**state(workspace), "report": report.to_dict()}
+
+
+def _put_training(workspace: Workspace, values: Mapping[str, Any]) -> dict[str, Any]:
+    from . import train_active
+
+    if len(values) > 1:
+        others = ", ".join(name for name in values if name != "training")
+        raise BadInput("training", f"beside {others}", "training alone, or a recipe")
+    train_active.put(workspace, values["training"])
+    return state(workspace)
 
 
 def _load_again(workspace: Workspace, before: LoadedModel | None, recipe: Recipe | None) -> None:

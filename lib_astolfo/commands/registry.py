@@ -18,7 +18,8 @@ class Command:
     imports neither torch nor numpy.
     ``background`` commands are also the kinds of jobs and have a POST route.
     ``words``: the setting, a list, that plain words of the command line fill; with ``any_words`` those that end in
-    .yaml too, which else are a file of settings.
+    .yaml too, which else are a file of settings. ``lane``: of its jobs; "" is the one that most share.
+    ``weights``: it writes into the loaded model's weights, or loads others, which cannot be while a training has it.
     """
 
     name: str
@@ -28,6 +29,8 @@ class Command:
     background: bool = False
     words: str = ""
     any_words: bool = False
+    lane: str = ""
+    weights: bool = False
 
     @property
     def settings(self) -> type:
@@ -45,14 +48,24 @@ class Command:
 
 
 _HERE = "lib_astolfo.commands."
+TRAINING = "training"  # a lane for hours of work, which others do not wait for
 _ALL = (
     Command("serve", "Serve the tab and the REST API", "lib_astolfo.api.serve", "ServeSettings"),
-    Command("demo", "The whole loop on the digits models", _HERE + "demo", "DemoSettings", background=True),
+    Command(
+        "demo", "The whole loop on the digits models", _HERE + "demo", "DemoSettings", background=True, weights=True
+    ),
     Command("merge", "Merge checkpoints by a recipe into a file", _HERE + "merge", "MergeSettings", background=True),
     Command("bake", "Write the winner as a file that says what it is", _HERE + "bake", "BakeSettings", background=True),
     Command("extract", "What a model has learnt, as a LoRA", _HERE + "extract", "ExtractSettings", background=True),
     Command("lora", "LoRA files: info, merge, resize", _HERE + "lora", "LoraSettings", True, "loras"),
-    Command("grid", "Draw and score over ratio, CFG, uncond, …", _HERE + "grid", "GridSettings", background=True),
+    Command(
+        "grid",
+        "Draw and score over ratio, CFG, uncond, …",
+        _HERE + "grid",
+        "GridSettings",
+        background=True,
+        weights=True,
+    ),
     Command(
         "doctor",
         "What a checkpoint is, what is wrong with it, a mended copy",
@@ -78,6 +91,9 @@ _ALL = (
         "models",
     ),
     Command("probe", "What models predict; zero against null", _HERE + "probe", "ProbeSettings", background=True),
+    Command(
+        "train", "Train the loaded model; its ratio is a slider", _HERE + "train", "TrainSettings", True, lane=TRAINING
+    ),
     Command("sidecar", "Write the yaml that tells a WebUI the prediction", _HERE + "sidecar", "SidecarSettings"),
     Command(
         "genealogy",

@@ -3,6 +3,7 @@
 A command's settings are a frozen dataclass; the comment behind a field is its word of help. Allowed types are str, int,
 float, bool, ``T | None``, list[T], dict[str, T], Any and nested dataclasses of these. What a type cannot say
 (limits, choices) is checked in ``__post_init__`` by BadInput. Importing such a module must stay cheap: no torch.
+A class may read itself instead: ``from_plain(values)``, a class method, and its opposite ``to_plain()``.
 
 Reading is OmegaConf's, with three rules of our own: null means "not given" where the type does not allow it; under a
 key ``uncond`` it is the mode of that name; numbers must be finite.
@@ -10,16 +11,12 @@ key ``uncond`` it is the mode of that name; numbers must be finite.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
 import re
 import sys
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar
@@ -84,6 +81,9 @@ def from_dict(settings_type: type[S], values: Mapping[str, Any], where: str = ""
         raise BadInput(where or "settings", type(values).__name__, "a mapping of keys to values")
     aliases: Mapping[Any, str] = getattr(settings_type, "ALIASES", {})  # for names that Python keeps for itself
     values = {aliases.get(name, name): value for name, value in values.items()}
+    own = getattr(settings_type, "from_plain", None)
+    if own is not None:
+        return _own(own, values, start)
     fitted = _fit(settings_type, values, "", start)
     try:
         base = OmegaConf.structured(settings_type)
@@ -97,6 +97,13 @@ def from_dict(settings_type: type[S], values: Mapping[str, Any], where: str = ""
         raise BadInput(f"{start}{error.where}", error.found, error.expected) from error
     except (OmegaConfBaseException, OverflowError, RecursionError) as error:
         raise _explained(settings_type, error, fitted, start) from error
+
+
+def _own(read: Any, values: Mapping[str, Any], start: str) -> Any:
+    try:
+        return read(values)
+    except BadInput as error:
+        raise BadInput(f"{start}{error.where}", error.found, error.expected) from error
 
 
 def _thaw(node: Any) -> None:
@@ -128,7 +135,8 @@ def _item(value: Any, part: str) -> Any:
 
 def to_dict(settings: Any) -> dict[str, Any]:
     """Plain values, the inverse of ``from_dict``."""
-    return dataclasses.asdict(settings)
+    own = getattr(settings, "to_plain", None)
+    return own() if own is not None else dataclasses.asdict(settings)
 
 
 def _fit(kind: Any, value: Any, key: str, start: str) -> Any:
@@ -245,53 +253,3 @@ def _short(value: Any) -> str:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-@dataclass(frozen=True)
-class Key:
-    """One field of a settings class as ``--help`` and /docs show it."""
-
-    name: str
-    type: str
-    default: Any
-    help: str
-
-
-def keys(settings_type: type) -> tuple[Key, ...]:
-    """The fields of a settings class in order, with the comments behind them."""
-    help: dict[str, str] = {}
-    for base in reversed(settings_type.__mro__):
-        if dataclasses.is_dataclass(base):
-            help.update(_comments(base))
-    return tuple(
-        Key(field.name, str(field.type), _default(field), help.get(field.name, ""))
-        for field in dataclasses.fields(settings_type)
-    )
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return "???" if field.default is dataclasses.MISSING else field.default
-
-
-@cache
-def _comments(settings_type: type) -> dict[str, str]:
-    lines, bodies = _source(settings_type.__module__)
-    found = {}
-    for node in bodies.get(settings_type.__name__, ()):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            rest = lines[(node.end_lineno or 1) - 1].encode()[node.end_col_offset :].decode()
-            found[node.target.id] = rest.partition("#")[2].strip()
-    return found
-
-
-@cache
-def _source(module: str) -> tuple[list[str], dict[str, list[ast.stmt]]]:
-    """The lines of a module, and what its classes consist of; nothing where only compiled files are there."""
-    try:
-        source = inspect.getsource(sys.modules[module])
-    except OSError:
-        return [], {}
-    classes = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
-    return source.splitlines(), {node.name: node.body for node in classes}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_astolfo.errors import BadInput, Failed
-from lib_astolfo.jobs import Job, JobQueue, Runner, Task
+from lib_astolfo.jobs import Job, JobQueue, Lane, Runner, Task
 
 from . import settings
 from .registry import COMMANDS, Command
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from lib_astolfo.merging.live import LiveWeights
     from lib_astolfo.merging.recipe import Recipe
 
+    from .train_active import ActiveTraining
+
 MEMORY = "memory.json"
 DIGESTS = "digests.json"
-PATIENCE = 60.0  # seconds that a request waits for the model
+TRAININGS = "training"
+PATIENCE = 60.0  # seconds that a request waits for the model, and that a training has for its last checkpoint
 
 
 class Busy(Failed):
@@ -49,18 +52,27 @@ class Workspace:
     models folders may be named too: on the command line, never over REST or in the tab.
     ``sampling`` and ``uncond``: None is what the checkpoint says, and the host's own uncond.
     ``waiting``: what is to be written into the weights when their checkpoint is loaded again.
+    ``training``: the training that has the model, None without one.
     """
 
     def __init__(self, host: Host, *, free_paths: bool = False) -> None:
         self.host = host
         self.free_paths = free_paths
-        self.jobs = JobQueue(host.folders.jobs, {name: self._runner(command) for name, command in BACKGROUND.items()})
+        runners = {name: self._runner(command) for name, command in BACKGROUND.items()}
+        lanes = {name: Lane(command.lane, PATIENCE) for name, command in BACKGROUND.items() if command.lane}
+        self.jobs = JobQueue(host.folders.jobs, runners, lanes)
         self.sampling: Sampling | None = None
         self.uncond: Uncond | None = None
         self.pictures: dict[object, Picture] = {}  # the Lab's last ones, see ``lab``
         self.waiting: Waiting | None = None
+        self.training: ActiveTraining | None = None
         self._live: tuple[LoadedModel, LiveWeights] | None = None
         self._memory: Memory | None = None
+
+    @property
+    def trainings(self) -> Path:
+        """The folder of all trainings' folders, with their snapshots."""
+        return self.host.folders.outputs / TRAININGS
 
     @property
     def digests(self) -> Digests:
@@ -92,10 +104,12 @@ class Workspace:
         self.jobs.shutdown(timeout)
 
     def submit(self, kind: str, values: Mapping[str, Any]) -> Job:
-        """Validate the settings of a background command and queue it. Errors: BadInput."""
+        """Validate the settings of a background command and queue it. Errors: BadInput; Busy beside a training."""
         if kind not in BACKGROUND:
             raise BadInput("kind", repr(kind), "one of " + ", ".join(BACKGROUND))
         command = BACKGROUND[kind]
+        if command.weights and self.training is not None:
+            raise self.training.busy()
         given = self.checked(command, settings.from_dict(command.settings, values))
         return self.jobs.submit(kind, settings.to_dict(given))
 
@@ -106,7 +120,7 @@ class Workspace:
         return given if completed is None else completed
 
     def resolve(self, name: str) -> Path:
-        """An existing checkpoint, or LoRA, by name. Errors: BadInput."""
+        """An existing checkpoint, LoRA, or snapshot of a training, by name. Errors: BadInput."""
         from lib_astolfo.hosts.standalone import paths
 
         if self.free_paths and isinstance(name, str) and Path(name).expanduser().is_file():
@@ -116,6 +130,8 @@ class Workspace:
         except BadInput:
             with suppress(BadInput):
                 return paths.resolve(name, self.host.folders.loras, list)
+            with suppress(BadInput):
+                return paths.resolve(name, [self.trainings], list)
             raise
 
     @contextmanager
@@ -136,10 +152,38 @@ class Workspace:
             lock.release()  # type: ignore[attr-defined]
 
     def load(self, name: str) -> LoadedModel:
-        """``host.load``, and what was kept for the undo of another model is let go; call it under the lock."""
+        """``host.load``, and what was kept for the undo of another model is let go; call it under the lock.
+
+        Errors: Busy where a training has another model.
+        """
+        if self.training is not None and self.resolve(name) != self._trained():
+            raise self.training.busy()
         model = self.host.load(name)
         self.leave()
         return model
+
+    def _trained(self) -> Path | None:
+        """The file of the model that a training has; None as long as it is not loaded."""
+        model = self.host.model
+        return model.entry.path if model is not None else None
+
+    @contextmanager
+    def trained(self, active: ActiveTraining) -> Iterator[None]:
+        """The loaded model is a training's from here on; call it without the lock. Errors: Busy, BadInput."""
+        with self.locked():
+            if self.training is not None:
+                raise self.training.busy()
+            self.load(active.settings.model)
+            if self.recipe() is not None:
+                found = "a merge that is live in its weights"
+                expected = "its own weights: take the merge out (DELETE /live), or bake it and train the file"
+                raise BadInput(f"model {active.settings.model}", found, expected)
+            self.waiting = None
+            self.training = active
+        try:
+            yield
+        finally:
+            self.training = None
 
     @property
     def merged(self) -> tuple[LoadedModel, LiveWeights] | None:
@@ -161,8 +205,10 @@ class Workspace:
     def live(self) -> LiveWeights:
         """The live weights of the loaded model; call it under the lock.
 
-        Errors: BadInput when none is loaded.
+        Errors: BadInput when none is loaded, Busy while a training has the model.
         """
+        if self.training is not None:
+            raise self.training.busy()
         from lib_astolfo.merging.live import LiveWeights
 
         model = self.host.model

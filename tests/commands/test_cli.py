@@ -52,15 +52,26 @@ print([name for name in heavy if name in sys.modules])
 
 
 def test_help_is_complete_and_light() -> None:
-    out, err = start("", *COMMANDS, code=HELP).communicate(timeout=120)
+    light = [name for name in COMMANDS if name != "train"]  # whose settings are made of what PyTorch is needed for
+    out, err = start("", *light, code=HELP).communicate(timeout=120)
     _, overview, *each, heavy = out.split("====\n")
     assert heavy.strip() == "[]", err
     assert all(f"\n  {command} " in overview for command in COMMANDS)
-    assert len(each) == len(COMMANDS)
-    for name, text in zip(COMMANDS, each, strict=True):
+    assert len(each) == len(light)
+    for name, text in zip(light, each, strict=True):
         assert text.startswith(f"usage: python -m lib_astolfo {name} ")
         assert "keys (name=default):" in text
     assert re.search(r"dtype=fp16 +fp16 bf16 fp32 keep", out)
+
+
+def test_help_of_the_trainer_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"\n    form\.kind=delta", text)
+    assert re.search(r"plan\.rate=0 +the peak; 0 is 1e-5", text)
+    assert re.search(r"resume= +a run, or its job", text)
+    assert "changes=" not in text
+    assert max(map(len, text.splitlines())) <= 160
 
 
 def test_parse() -> None:

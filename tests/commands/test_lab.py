@@ -119,7 +119,7 @@ def test_bad_requests_name_the_field(workspace: Workspace, values: dict[str, Any
 
 
 def test_live_is_undone_exactly(workspace: Workspace) -> None:
-    assert live.state(workspace) == {"model": None, "recipe": None, "description": ""}
+    assert live.state(workspace) == {"model": None, "recipe": None, "description": "", "training": None}
     state = live.put(workspace, RECIPE)
     assert (state["model"], state["recipe"]["ratio"]) == ("base.safetensors", 0.5)
     assert state["report"]["sampling"]["prediction"] == "v"
@@ -160,7 +160,7 @@ def test_looking_at_the_state_makes_nothing_and_keeps_nothing(workspace: Workspa
     workspace.load("trained")
     gc.collect()
     assert kept() is None
-    assert live.state(workspace) == {"model": "trained.safetensors", "recipe": None, "description": ""}
+    assert live.state(workspace) == {"model": "trained.safetensors", "recipe": None, "description": "", "training": None}
 
 
 def test_a_model_in_use_is_waited_for_and_then_named(workspace: Workspace) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lib_astolfo.commands import settings
+from lib_astolfo.commands.keys import keys as fields_of
 from lib_astolfo.errors import BadInput
 
 
@@ -137,7 +138,7 @@ def test_broken_overrides_are_named(text: str) -> None:
 
 
 def test_the_comment_behind_a_field_is_its_help() -> None:
-    keys = {key.name: key for key in settings.keys(Outer)}
+    keys = {key.name: key for key in fields_of(Outer)}
     assert keys["name"].help == "who, see issue #3"
     assert keys["ratio"].help == ""
     assert (keys["models"].default, keys["inner"].default) == ({"z": 1}, Inner())
