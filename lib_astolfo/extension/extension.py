@@ -69,7 +69,8 @@ class Extension:
         made = self.served.made
         if made is None:
             return Standing()
-        return Standing(made.sampling or self.live.standing().sampling, made.uncond)
+        trained = self.live.shows.sampling()
+        return Standing(made.sampling or trained or self.live.standing().sampling, made.uncond)
 
     def said(self) -> str:
         """What is known of the loaded checkpoint, in one line."""

@@ -68,7 +68,7 @@ class LiveMerges:
         turn = getattr(p, live.TURN, None) or live.watch(p, self.end)
         if self._before is not None and self._before.turn is not turn:
             self.end(self._before.turn)  # a generation that nobody closed
-        line = self.shows.prepare(p, turn, text, changes)
+        line = self.shows.prepare(turn, text, changes)
         if line is not None:
             self._tell(p, line or getattr(p, TOLD, ""))
             return

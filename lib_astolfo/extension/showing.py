@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lib_astolfo.errors import AstolfoError, BadInput
-from lib_astolfo.hosts.webui import live
 from lib_astolfo.hosts.webui.xyz import MERGE_RATIO
 
 from .served import Served
 
 if TYPE_CHECKING:
+    from lib_astolfo.diffusion.sampling import Sampling
     from lib_astolfo.hosts.base import Showing
     from lib_astolfo.hosts.webui.keeping import Kept
     from lib_astolfo.hosts.webui.model import WebuiModel
@@ -41,6 +41,14 @@ class Shows:
         model: Any = made.host.model if made is not None else None
         return model if model is not None and model.showing is not None else None
 
+    def sampling(self) -> Sampling | None:
+        """How what is shown is read, where that is otherwise than the loaded checkpoint by itself; else None."""
+        made, model = self._served.made, self.model
+        if made is None or model is None or made.training is None:
+            return None
+        found = made.training.sampling()
+        return found if found != made.said(model.source).sampling else None
+
     def begin(self, turn: object) -> None:
         """The WebUI has made a generation: from now on it may ask for other checkpoints."""
         if self._drawn is not None and self._drawn.turn is not turn:
@@ -49,7 +57,7 @@ class Shows:
         if model is not None and self._drawn is None:
             self._drawn = _Drawn(model, turn)
 
-    def prepare(self, p: Any, turn: object, text: str, changes: Mapping[str, Any]) -> str | None:
+    def prepare(self, turn: object, text: str, changes: Mapping[str, Any]) -> str | None:
         """The infotext's line of the picture that is drawn now, with the weights in place; None without a training.
 
         Errors: BadInput for recipes, and what the training's ``begin`` raises; the weights are then the model's own.
@@ -58,7 +66,7 @@ class Shows:
         drawn, model = self._drawn, self.model
         if drawn is None or model is not drawn.model:
             return None
-        return drawn.draw(p, _ratio(text, changes))
+        return drawn.draw(_ratio(text, changes))
 
     def end(self, turn: object) -> None:
         """A generation is over, be it done, interrupted or broken: the model's own weights stand there again."""
@@ -89,15 +97,13 @@ class _Drawn:
         self._ratio: tuple[Showing, float, float] | None = None
 
     @torch.inference_mode(False)
-    def draw(self, p: Any, ratio: float | None) -> str:
+    def draw(self, ratio: float | None) -> str:
         showing = self.model.showing
         if showing is None:  # the training has ended meanwhile, which takes the turn that we have
             return ""
         self._set(showing, ratio)
         line = self.model.show(showing)
         self._kept.showing(showing)
-        if getattr(showing, "text", True):
-            live.forget_conds(p)
         return line
 
     def _set(self, showing: Any, ratio: float | None) -> None:
@@ -121,13 +127,10 @@ class _Drawn:
 
     @torch.inference_mode(False)
     def end(self) -> None:
-        shown = self.model.shown
         try:
             self.model.hide()
         finally:
             self._put_back()
-            if shown:
-                live.forget_conds()
             self._kept.end()
 
 

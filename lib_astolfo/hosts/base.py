@@ -145,7 +145,8 @@ class Showing(Protocol):
     """The weights that pictures are drawn with while a training has the model. Called under the host's lock.
 
     A host calls ``end`` once for each ``begin``, in the same turn of its lock; a grid may be many turns of both.
-    An object may have ``ratio`` besides, which an axis of a grid sets for its cells.
+    Text encoders' weights are told to ``LoadedModel.written`` where the host has that, for encoded prompts to be
+    forgotten. An object may have ``ratio`` besides, which an axis of a grid sets for its cells.
     """
 
     def begin(self) -> str:
