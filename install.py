@@ -13,6 +13,8 @@ NEEDED = {
     "lycoris": "lycoris-lora==3.4.0",
 }
 """Module -> what is installed where it is missing."""
+if sys.version_info < (3, 11):
+    NEEDED["tomli"] = "tomli>=2,<3"
 
 
 def missing() -> list[str]:
