@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
 
-from lib_astolfo.commands import train_after, train_runs, train_views
+from lib_astolfo.commands import kohya, settings, train_after, train_runs, train_views
 from lib_astolfo.jobs import Job
 
 from . import describe
@@ -31,6 +31,7 @@ AFTER = {
 def add(router: APIRouter, workspace: Workspace) -> None:
     """Put them on the router."""
     _add_views(router, workspace)
+    _add_kohya(router, workspace)
     for act in AFTER:
         _add_after(router, workspace, act)
 
@@ -62,6 +63,21 @@ def _add_views(router: APIRouter, workspace: Workspace) -> None:
     def file(name: str, file: str) -> FileResponse:
         """History, curves, previews, snapshots; the names are in the training's `files`."""
         return answer_with(train_runs.file(workspace, name, file))
+
+
+def _add_kohya(router: APIRouter, workspace: Workspace) -> None:
+    example = {"text": "accelerate launch sdxl_train.py --learning_rate=1e-5 --v_parameterization …", "more": []}
+
+    @router.post(
+        "/kohya",
+        summary="Read a training of kohya's sd-scripts",
+        responses=describe.answers(_OBJECT),
+        openapi_extra=describe.body(_OBJECT, example),
+    )
+    def read(values: dict[str, Any] = Depends(json_body)) -> dict[str, Any]:  # noqa: B008
+        """`text` is a command line or toml, `more` further texts that belong to it. `values` go to POST /train;
+        `left`, `inert`, `differs` and `carried` say what became of every option."""
+        return kohya.run(settings.from_dict(kohya.KohyaSettings, values), workspace)
 
 
 def _add_after(router: APIRouter, workspace: Workspace, act: str) -> None:

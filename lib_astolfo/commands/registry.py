@@ -94,6 +94,22 @@ _ALL = (
     Command(
         "train", "Train the loaded model; its ratio is a slider", _HERE + "train", "TrainSettings", True, lane=TRAINING
     ),
+    Command(
+        "caption",
+        "Captions for a folder of pictures, by local taggers",
+        _HERE + "caption",
+        "CaptionSettings",
+        True,
+        lane="captions",
+    ),
+    Command(
+        "kohya",
+        "Read a training of kohya's sd-scripts",
+        _HERE + "kohya",
+        "KohyaSettings",
+        words="files",
+        any_words=True,
+    ),
     Command("sidecar", "Write the yaml that tells a WebUI the prediction", _HERE + "sidecar", "SidecarSettings"),
     Command(
         "genealogy",
