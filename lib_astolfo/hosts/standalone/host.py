@@ -5,8 +5,8 @@ from __future__ import annotations
 import hmac
 import os
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,23 @@ class StandaloneHost:
                 model.entry = replace(model.entry, short_hash=model.source.short_hash)
                 if not model.source.changed():
                     self._catalogue.set_hash(model.entry.path, model.source.short_hash)
-            with threads_for(model.parameters, model.device):
-                return draw(model, requests, progress=progress)
+            with threads_for(model.parameters, model.device), _shown(model) as line:
+                asked = [request if request.merge else request.with_(merge=line) for request in requests]
+                return draw(model, asked, progress=progress)
+
+
+@contextmanager
+def _shown(model: StandaloneModel) -> Iterator[str]:
+    """What a training shows stands in the network; the infotext's line about it, "" without."""
+    showing = model.showing
+    if showing is None:
+        yield ""
+        return
+    line = showing.begin()
+    try:
+        yield line
+    finally:
+        showing.end()
 
 
 def _login(pair: str) -> Callable[[str, str], bool] | None:

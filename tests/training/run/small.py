@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lib_astolfo.hosts.standalone import StandaloneHost
+from lib_astolfo.training.run.outcome import Outcome
 from lib_astolfo.training.run.run import Run
 from lib_astolfo.training.run.seen import Free
 from lib_astolfo.training.run.settings import RunSettings
@@ -79,11 +80,9 @@ def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def run(made: RunSettings, where: StandaloneHost, folder: Path, control: Any = None, **options: Any) -> Run:
-    """A run that has ended."""
-    one = Run(made, where, folder, control or Free(), **options)
-    one.go()
-    return one
+def run(made: RunSettings, where: StandaloneHost, folder: Path, control: Any = None, **options: Any) -> Outcome:
+    """A whole run."""
+    return Run(made, where, folder, control or Free(), **options).go()
 
 
 def checksum(tensors: dict[str, Tensor]) -> int:

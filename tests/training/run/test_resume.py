@@ -1,4 +1,4 @@
-"""A run that was killed and gone on with is the run that was not: weights, optimiser, average, draws, history, files."""
+"""A run that was killed and gone on with is the run that was not: weights, optimiser, average, history, files."""
 
 from __future__ import annotations
 
