@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.commands import help
+from lib_astolfo.commands import help, train_many
 from lib_astolfo.commands.registry import COMMANDS, Command
 from lib_astolfo.errors import AstolfoError, BadInput, Stopped
 
@@ -92,8 +92,9 @@ def workspace_of(given: Arguments) -> Workspace:
     from lib_astolfo.demo import models_folder
     from lib_astolfo.hosts.standalone import StandaloneHost
 
+    device = train_many.device(given.device) if given.command == "train" else given.device
     models: list[str | Path] = [*(given.models or [str(ROOT / "models")]), models_folder()]
-    host = StandaloneHost(models, given.outputs or ROOT / "outputs", device=given.device)
+    host = StandaloneHost(models, given.outputs or ROOT / "outputs", device=device)
     return Workspace(host, free_paths=given.command != "serve")
 
 
@@ -144,7 +145,8 @@ def main(arguments: Sequence[str]) -> int:
     except (AstolfoError, OSError) as error:
         print(f"astolfo: {error}", file=sys.stderr)
         return 1
-    print(_json(result) if given.json else _words(given.command, result))
+    if not train_many.rank():
+        print(_json(result) if given.json else _words(given.command, result))
     return 1 if result.get("stopped") else 0
 
 

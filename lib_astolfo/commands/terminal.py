@@ -65,13 +65,19 @@ class TerminalTask:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Ctrl-C or a polite kill asks the work to end; the second one interrupts it where it is."""
+        """Ctrl-C or a polite kill asks the work to end; the second one interrupts it where it is.
+
+        A launcher of several processes passes Ctrl-C on as a polite kill, which is no second one.
+        """
+        given: set[int] = set()
 
         def ask(number: int, frame: FrameType | None) -> None:
-            if self.cancelled:
+            if number in given:
                 raise KeyboardInterrupt
-            self.cancelled = True
-            print("\nstopping (once more: at once)", file=sys.stderr)
+            given.add(number)
+            if not self.cancelled:
+                self.cancelled = True
+                print("\nstopping (once more: at once)", file=sys.stderr)
 
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -45,8 +45,21 @@ def check(settings: TrainSettings, workspace: Workspace) -> TrainSettings:
             "data.sources", "none", "at least one data set: [{path: folder}], or digits for the laboratory's"
         )
     settings = train_data.placed(_named(settings, workspace), workspace)
+    _check_precision(settings)
     review(settings.run(), workspace.host.model if _is_loaded(settings, workspace) else None)
     return settings
+
+
+def _check_precision(settings: TrainSettings) -> None:
+    """Of weights in the dtype that the form says; those of ``in_place`` are known when the model is loaded."""
+    from lib_astolfo.training.forms.settings import DTYPES
+    from lib_astolfo.training.optim.settings import check as check_optimiser
+
+    try:
+        check_optimiser(settings.optimiser, {"precision": DTYPES[settings.form.dtype]})
+    except BadInput as error:
+        where = error.where if error.where.startswith("optimiser") else f"optimiser.{error.where}"
+        raise BadInput(where, error.found, error.expected) from error
 
 
 def _named(settings: TrainSettings, workspace: Workspace) -> TrainSettings:

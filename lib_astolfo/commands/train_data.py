@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,15 +13,12 @@ from typing import TYPE_CHECKING
 from lib_astolfo.errors import BadInput
 
 if TYPE_CHECKING:
-    from lib_astolfo.training.data.sources import Source
-
     from .train_settings import TrainSettings
     from .workspace import Workspace
 
 VARIABLE = "ASTOLFO_DATA"
 DATASETS = "datasets"
 DIGITS = "digits"
-COUNT = 1297  # all that the laboratory trains on
 
 
 def folders(workspace: Workspace) -> tuple[Path, ...]:
@@ -72,15 +72,32 @@ def _cache(name: str, workspace: Workspace) -> Path:
     return path
 
 
+def within(settings: TrainSettings, workspace: Workspace) -> Path | None:
+    """The folder that pictures must lie in, None for any: on the command line. Errors: BadInput."""
+    from lib_astolfo.hosts.standalone.paths import is_inside
+
+    if workspace.free_paths:
+        return None
+    inside = folders(workspace)
+    holding = [next(one for one in inside if is_inside(Path(source.path), [one])) for source in settings.data.sources]
+    if len(set(holding)) > 1:
+        found = " and ".join(str(one) for one in dict.fromkeys(holding))
+        raise BadInput("data.sources", f"data sets in {found}", "all in one of the folders of data sets")
+    return holding[0].resolve()
+
+
 def digits(workspace: Workspace) -> Path:
     """The digits laboratory's training pictures with their captions as a folder, made when it is first asked for."""
-    from lib_astolfo.demo.folder import write
+    from lib_astolfo.demo.pictures import write
 
     folder = workspace.host.folders.outputs / DATASETS / DIGITS
-    write(folder, COUNT)
+    if folder.is_dir():
+        return folder
+    part = folder.with_name(f".{DIGITS}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        write(part)
+        with suppress(OSError):  # another one was faster
+            os.rename(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return folder
-
-
-def named(sources: tuple[Source, ...]) -> str:
-    """The data sets in a few words."""
-    return ", ".join(Path(source.path).name for source in sources)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 from lib_astolfo.errors import BadInput
 from lib_astolfo.training.run.settings import RunSettings
@@ -42,10 +42,10 @@ class TrainSettings(RunSettings):
         if "changes" in values:
             raise BadInput("changes", "an unknown key", "the keys themselves")
         if not values.get("resume"):
-            return cls.from_dict(values)
+            return cast("TrainSettings", cls.from_dict(values))
         own = {name: values[name] for name in OWN if name in values}
         changes = {name: value for name, value in values.items() if name not in own}
-        return cls.from_dict({**own, "changes": changes})
+        return cast("TrainSettings", cls.from_dict({**own, "changes": changes}))
 
     def to_plain(self) -> dict[str, Any]:
         """The opposite."""

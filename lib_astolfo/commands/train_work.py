@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.errors import BadInput, Failed
+from lib_astolfo.errors import Failed
 
 from . import train_data, train_many, train_runs
 from .registry import COMMANDS
@@ -14,6 +13,8 @@ from .train_active import ActiveTraining
 from .train_control import TaskControl
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lib_astolfo.jobs import Task
     from lib_astolfo.training.run.outcome import Outcome
 
@@ -61,7 +62,7 @@ def work(settings: TrainSettings, workspace: Workspace, task: Task) -> dict[str,
             ActiveControl(task, active),
             gather=joined,
             shown=active.attach,
-            within=_within(settings, workspace),
+            within=train_data.within(settings, workspace),
         )
         outcome = run.go()
     made = result(settings, folder, outcome, time.monotonic() - began)
@@ -90,20 +91,6 @@ def _wait_for_others(workspace: Workspace, task: Task) -> None:
             return
         task.progress(0, 0, f"waiting for {drawing[0].kind} {drawing[0].id}, which draws with the model")
         time.sleep(POLL)
-
-
-def _within(settings: TrainSettings, workspace: Workspace) -> Path | None:
-    """The folder that pictures must lie in, None for any: on the command line. Errors: BadInput."""
-    from lib_astolfo.hosts.standalone.paths import is_inside
-
-    if workspace.free_paths:
-        return None
-    folders = train_data.folders(workspace)
-    holding = [next(one for one in folders if is_inside(Path(source.path), [one])) for source in settings.data.sources]
-    if len(set(holding)) > 1:
-        found = " and ".join(str(one) for one in dict.fromkeys(holding))
-        raise BadInput("data.sources", f"data sets in {found}", "all in one of the folders of data sets")
-    return holding[0].resolve()
 
 
 def result(settings: TrainSettings, folder: Path, outcome: Outcome, seconds: float) -> dict[str, Any]:
