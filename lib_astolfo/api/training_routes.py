@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
 
-from lib_astolfo.commands import kohya, settings, train_after, train_runs, train_views
+from lib_astolfo.commands import kohya, settings, train_after, train_curves, train_runs, train_views
 from lib_astolfo.jobs import Job
 
 from . import describe
@@ -31,6 +31,7 @@ AFTER = {
 def add(router: APIRouter, workspace: Workspace) -> None:
     """Put them on the router."""
     _add_views(router, workspace)
+    _add_curves(router, workspace)
     _add_kohya(router, workspace)
     for act in AFTER:
         _add_after(router, workspace, act)
@@ -63,6 +64,15 @@ def _add_views(router: APIRouter, workspace: Workspace) -> None:
     def file(name: str, file: str) -> FileResponse:
         """History, curves, previews, snapshots; the names are in the training's `files`."""
         return answer_with(train_runs.file(workspace, name, file))
+
+
+def _add_curves(router: APIRouter, workspace: Workspace) -> None:
+    @router.get(
+        "/training/{name}/curves", summary="How a training goes", responses=describe.answers(_OBJECT, also=(404,))
+    )
+    def curves(name: str, mark: str = "", points: int = train_curves.POINTS) -> dict[str, Any]:
+        """Losses by noise level, validation, drift and alarms; with the `mark` of the last answer only what is new."""
+        return train_curves.curves(workspace, name, mark, points)
 
 
 def _add_kohya(router: APIRouter, workspace: Workspace) -> None:
