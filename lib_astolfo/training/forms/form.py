@@ -100,14 +100,18 @@ class Form(ABC):
         The optimiser may update tensors in the last backward pass; the next step needs a new ``attached``. Where the
         trained tensors have another dtype than the network's, autocast must be on.
         """
-        if self._attached or self.places.lent:
-            raise RuntimeError("other weights stand in the network already")
+        self.check_apart()
         self._attached = True
         try:
             with self.network.ready(checkpointing=checkpointing), self._standing_in(self.now(values)):
                 yield
         finally:
             self._attached = False
+
+    def check_apart(self) -> None:
+        """RuntimeError while the network computes with other weights than the model's own."""
+        if self._attached or self.places.lent:
+            raise RuntimeError("other weights stand in the network; first they must be taken off")
 
     def now(self, values: Values | None) -> dict[str, Tensor]:
         """The trained tensors by name, those in ``values`` in place of their own; all on one device."""
@@ -120,8 +124,7 @@ class Form(ABC):
 
     def base(self, name: str) -> Tensor:
         """The weight as the model has it without the training; file's shape, live dtype. Not to be written to."""
-        if self._attached or self.places.lent:
-            raise RuntimeError("the base cannot be read while other weights stand in the network")
+        self.check_apart()
         return self.places.standing(name)
 
     @torch.no_grad()

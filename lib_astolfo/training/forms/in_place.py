@@ -12,6 +12,7 @@ from lib_astolfo.errors import Failed
 
 from .form import Change, Ground, Values
 from .settings import FormSettings
+from .slots import Slot
 from .whole import Whole
 
 
@@ -39,6 +40,9 @@ class InPlace(Whole):
         slots, shape = self.places.slots[name], self.places.shapes[name]
         if slots[0].rows is None:
             return slots[0].uncut(slots[0].parameter.detach(), shape)
+        first = min(slots, key=lambda slot: slot.rows or (0, 0)).parameter.detach()
+        if all(_follows(slot, first, shape) for slot in slots):
+            return first.as_strided(shape, torch.empty(shape, device="meta").stride(), first.storage_offset())
         whole = self.places.standing(name)
         for slot in slots:
             slot.parameter.data = slot.cut(whole)
@@ -86,3 +90,11 @@ class InPlace(Whole):
         written = getattr(self.model, "written", None)
         if written is not None:
             written(self.names, True)
+
+
+def _follows(slot: Slot, first: Tensor, shape: torch.Size) -> bool:
+    """Whether a slot's rows lie where they would in a tensor that begins where ``first`` does."""
+    held, rows = slot.parameter, slot.rows or (0, 0)
+    place = first.storage_offset() + rows[0] * (shape.numel() // shape[0])
+    same = held.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+    return same and held.storage_offset() == place and held.is_contiguous()

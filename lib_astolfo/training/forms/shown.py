@@ -71,6 +71,7 @@ class Shown:
 
     def begin(self) -> str:
         """Put the weights into the network. Nothing is computed where they stand there by themselves."""
+        self._form.check_apart()
         ratio, weights = self._ratio, self._weights
         values = self._ema() if weights == "ema" and self._ema is not None else None
         if values is not None or ratio != self._form.standing:
@@ -98,11 +99,12 @@ class Shown:
         form = self._form
         tensors = values if values is not None else form.trainables()
         key = (self.step, ratio, weights, sum(tensor._version for tensor in tensors.values()))
-        if key == self._key:
-            return
-        self.drop()
-        self._mixed = {name: form.mixed(name, ratio, values) for name in form.names}
-        self._key = key
+        if key != self._key:
+            self.drop()
+            self._mixed = {name: form.mixed(name, ratio, values) for name in form.names}
+            self._key = key
+        for name, tensor in self._mixed.items():  # a host may have moved the model since
+            self._mixed[name] = tensor.to(form.places.slots[name][0].parameter.device)
 
     def _line(self, ratio: float, weights: str) -> str:
         if not ratio:
