@@ -106,7 +106,8 @@ def _modules(shapes: Shapes, layout: Layout) -> Iterator[tuple[tuple[str, ...], 
         if key.startswith(UNET) and key.endswith(".weight"):
             own = key[len(UNET) : -len(".weight")]
             names = tuple(dict.fromkeys((own, *([diffusers[own]] if own in diffusers else []))))
-            chosen = names[0] if layout.is_xl else names[-1]
+            # A1111 knows SD1's modules by the names of diffusers, but for the last norm
+            chosen = names[0] if layout.is_xl or own == "out.0" else names[-1]
             target = Target(key, _bias(key, shapes), name="lora_unet_" + chosen.replace(".", "_"))
             yield _UNET_STARTS, names, target
     for prefix, encoder, kind in _encoders(layout):
@@ -135,8 +136,10 @@ def _bias(key: str, shapes: Shapes) -> str:
 
 
 def _transformers(key: str, prefix: str, shapes: Shapes) -> Iterator[tuple[str, Target]]:
+    """Old files of SD1 leave ``text_model.`` out."""
     if key.endswith(".weight"):
-        yield key[len(prefix) : -len(".weight")], Target(key, _bias(key, shapes))
+        name = "text_model." + key[len(prefix) : -len(".weight")].removeprefix("text_model.")
+        yield name, Target(key, _bias(key, shapes))
 
 
 def _open_clip(key: str, prefix: str, shapes: Shapes) -> Iterator[tuple[str, Target]]:
