@@ -15,7 +15,7 @@ was stopped between two steps and taken up from ``state()``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,6 +148,17 @@ class Optimiser:
         (loss * (now.scale * (1 / now.wanted if share is None else share))).backward()
         return True
 
+    @torch.no_grad()
+    def pass_over(self) -> None:
+        """One of the step's passes has nothing in it."""
+        now = self._now
+        if now is None or now.passes >= now.wanted:
+            raise RuntimeError("begin() first, with a pass for it")
+        now.passes += 1
+        if self.settings.fused and now.passes == now.wanted and not now.why:
+            for weight in self.weights.values():
+                self._fused(weight, now)
+
     def refuse(self, why: str) -> None:
         """The open step will be skipped, for this reason if there is none yet."""
         if self._now is not None:
@@ -187,17 +198,22 @@ class Optimiser:
 
     def _apply(self, now: Opened, share: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None) -> float:
         """Unfused: all gradients are looked at before the first weight is touched. Returns their norm."""
-        grads = {name: weight.take(now.scale) for name, weight in self.weights.items() if weight.sum is not None}
-        grads = grads if share is None else share(grads)
-        now.norms = {name: norm(grad) for name, grad in grads.items()}
+        held = {name: weight for name, weight in self.weights.items() if weight.sum is not None}
+        shared = None if share is None else share({name: weight.take(now.scale) for name, weight in held.items()})
+        if shared is None:  # what has 16 bits becomes float32 one tensor at a time
+            now.norms = {name: norm(weight.sum) / now.scale for name, weight in held.items() if weight.sum is not None}
+        else:
+            now.norms = {name: norm(grad) for name, grad in shared.items()}
         now.left_out = [name for name, value in now.finite() if not math.isfinite(value)]
         total = now.norm()
         if now.left_out:
             return total
         factor = self._factor(total)
-        now.clipped = len(grads) if factor < 1 else 0
-        for name in list(grads):
-            self._update(self.weights[name], grads.pop(name), factor, now)
+        now.clipped = len(now.norms) if factor < 1 else 0
+        for name in list(now.norms):
+            weight = self.weights[name]
+            grad = weight.take(now.scale) if shared is None else shared.pop(name)
+            self._update(weight, grad, factor, now)
         return total
 
     @torch.no_grad()
@@ -240,9 +256,10 @@ class Optimiser:
             weight.start(self.rule)
         self.shared = dict(self.rule.shared)
 
-    def exact(self) -> dict[str, Tensor]:
-        """The trained weights in float32, by name: the master copies where there are any; not to be written to."""
-        return {name: weight.exact() for name, weight in self.weights.items()}
+    def exact(self) -> Mapping[str, Tensor]:
+        """The trained weights in float32, by name: the master copies where there are any; not to be written to. Others
+        are made one at a time, when they are asked for."""
+        return _Exact(self.weights)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What a resumed run needs besides the weights: tensors named ``<tensor>|<part>``, and values for JSON.
@@ -265,3 +282,17 @@ class Optimiser:
             weight.restore(found[name])
         self.shared = {key: float(value) for key, value in values["shared"].items()}
         self.skipped, self.in_a_row = int(values["skipped"]), int(values["in_a_row"])
+
+
+class _Exact(Mapping[str, Tensor]):
+    def __init__(self, weights: Mapping[str, Weight]) -> None:
+        self._weights = weights
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._weights[name].exact()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)

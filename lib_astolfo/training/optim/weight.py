@@ -30,20 +30,22 @@ class Weight:
         return self.parameter.detach().float()
 
     def gather(self) -> None:
-        """Take the parameter's gradient, in float32, into the sum; it is freed."""
+        """Take the parameter's gradient into the sum; it is freed. One alone keeps its dtype, several are added in
+        float32."""
         grad, self.parameter.grad = self.parameter.grad, None
         if grad is None:
             return
         grad = grad.detach().to_dense() if grad.is_sparse else grad.detach()
         if self.sum is None:
-            self.sum = grad.float()
+            self.sum = grad
         else:
-            self.sum.add_(grad)
+            self.sum = self.sum.float().add_(grad)
 
     def take(self, scale: float) -> Tensor:
-        """The gradient summed up so far, of which there must be one, divided by ``scale``; it is forgotten here."""
-        grad, self.sum = self.sum, None
-        assert grad is not None
+        """The gradient summed up so far, of which there must be one, in float32, divided by ``scale``; it is forgotten
+        here."""
+        assert self.sum is not None
+        grad, self.sum = self.sum.float(), None
         return grad if scale == 1 else grad.div_(scale)
 
     def update(self, rule: Rule, grad: Tensor, turn: Turn, stream: Stream) -> None:
