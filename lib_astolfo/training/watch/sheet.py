@@ -58,12 +58,10 @@ def _picture(path: Path) -> Image.Image | None:
     return image
 
 
-def _paste(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, path: Path, at: tuple[int, int], cell: tuple[int, int]
-) -> None:
+def _paste(sheet: Image.Image, path: Path, at: tuple[int, int], cell: tuple[int, int]) -> None:
     image = _picture(path)
     if image is None:
-        draw.rectangle((*at, at[0] + cell[0] - 1, at[1] + cell[1] - 1), outline=LINE)
+        ImageDraw.Draw(sheet).rectangle((*at, at[0] + cell[0] - 1, at[1] + cell[1] - 1), outline=LINE)
     else:
         sheet.paste(image, at)
 
