@@ -127,11 +127,16 @@ def heal(held: list[Held]) -> None:
 
 
 def follow(held: Sequence[Held], places: Sequence[Mapping[str, torch.device]]) -> None:
-    """Put parameters where those stood that were in their place."""
+    """Put parameters where those stood that were in their place; thrown away (meta) is thrown away."""
     for one, before in zip(held, places, strict=True):
         for name, tensor in one.items():
-            if tensor is not None and tensor.device != before.get(name, tensor.device):
-                tensor.data = tensor.data.to(before[name])
+            device = before.get(name)
+            if tensor is None or device is None or tensor.device == device:
+                continue
+            if device.type == "meta":
+                one[name] = nn.Parameter(tensor.detach().to(device), requires_grad=False)
+            else:
+                tensor.data = tensor.data.to(device)
 
 
 @contextmanager

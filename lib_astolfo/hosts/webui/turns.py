@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 from typing import Protocol
+
+
+WAKING = 0.05
+"""Seconds that a thread may take to wake."""
 
 
 class Queue(Protocol):
@@ -26,6 +31,7 @@ class Turns:
         self._queue = queue
         self._owner: int | None = None
         self._depth = 0
+        self._given = False
 
     @property
     def held(self) -> bool:
@@ -42,6 +48,7 @@ class Turns:
         if self.held:
             self._depth += 1
             return True
+        self._let_in()
         if not (self._queue.acquire(blocking=False) or _Place(self._queue).wait(timeout)):
             return False
         self._owner, self._depth = threading.get_ident(), 1
@@ -54,7 +61,17 @@ class Turns:
         self._depth -= 1
         if self._depth == 0:
             self._owner = None
+            self._given = self.waiting > 0
             self._queue.release()
+
+    def _let_in(self) -> None:
+        """Whom the queue has woken gets the turn before one who comes again at once: the queue alone lets whoever is
+        faster, and a waking thread is not (modules/fifo_lock.py, ``release``)."""
+        given, self._given = self._given, False
+        lock = getattr(self._queue, "_lock", None)
+        deadline = time.monotonic() + WAKING
+        while given and lock is not None and not lock.locked() and time.monotonic() < deadline:
+            time.sleep(0.0005)
 
     def __enter__(self) -> Turns:
         self.acquire()

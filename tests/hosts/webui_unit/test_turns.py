@@ -136,3 +136,56 @@ def test_many_threads_never_hold_it_together() -> None:
     for thread in threads:
         thread.join()
     assert (most, done) == (1, 300)
+
+
+class Sleepy:
+    """As modules/fifo_lock.py: who is woken must still take the lock, and may be slow about it."""
+
+    def __init__(self) -> None:
+        self._lock, self._guard = threading.Lock(), threading.Lock()
+        self._pending_threads: deque[threading.Event] = deque()
+
+    def acquire(self, blocking: bool = True) -> bool:
+        with self._guard:
+            if self._lock.acquire(False):
+                return True
+            if not blocking:
+                return False
+            woken = threading.Event()
+            self._pending_threads.append(woken)
+        woken.wait()
+        threading.Event().wait(0.02)
+        return self._lock.acquire()
+
+    def release(self) -> None:
+        with self._guard:
+            if self._pending_threads:
+                self._pending_threads.popleft().set()
+            self._lock.release()
+
+
+def test_who_comes_again_at_once_lets_in_who_was_woken() -> None:
+    queue = Sleepy()
+    turns, done, taken = Turns(queue), threading.Event(), 0
+
+    def train() -> None:
+        nonlocal taken
+        while not done.is_set():
+            with turns:
+                taken += 1
+                threading.Event().wait(0.005)
+            threading.Event().wait(0.001)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    waited = []
+    for _ in range(5):
+        until(lambda: queue._lock.locked())
+        before = taken
+        queue.acquire()  # as a picture does
+        waited.append(taken - before)
+        queue.release()
+    done.set()
+    thread.join()
+    assert max(waited) <= 1
+    assert turns.waiting == 0

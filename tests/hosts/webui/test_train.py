@@ -1,0 +1,240 @@
+"""Trainings over REST in a real WebUI: drawn from meanwhile, paused, switched away from, kept, discarded."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.hosts.webui.baking import V1, lora, over, picture, usual
+from tests.hosts.webui.calls import Refused, apart
+from tests.hosts.webui.stage import Host, Stage
+from tests.hosts.webui.test_xyz import grid
+from tests.hosts.webui.training import INSIDE, digest, with_extensions
+
+PATIENCE = 300.0
+DATA = "suite"
+LINE = "Astolfo merge"
+KINDS = ("delta", "full", "in_place", "lora", "lokr")
+#: Learning rates by which a few steps are seen; others have 1e-3.
+RATES = {"lora": 5e-2, "lokr": 5e-2}
+
+
+@pytest.fixture(scope="module")
+def trainer(stage: Stage) -> Iterator[Host]:
+    with with_extensions(stage, INSIDE) as host:
+        folder = stage.data / "outputs" / "datasets" / DATA
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(4):
+            values = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(values).save(folder / f"{number}.png")
+            (folder / f"{number}.txt").write_text(f"a red cat, number {number}", "utf-8")
+        yield host
+
+
+@pytest.fixture
+def free(trainer: Host) -> Iterator[Host]:
+    """The usual model with its own weights, before and after every test bit for bit, and no training."""
+    trainer.load(usual(trainer))
+    picture(trainer)
+    before = digest(trainer)
+    yield trainer
+    end_all(trainer)
+    trainer.load(usual(trainer))
+    picture(trainer)
+    assert digest(trainer) == before
+
+
+def body(host: Host, **more: Any) -> dict[str, Any]:
+    """What POST /train takes; it ends when it is stopped."""
+    kind = more.get("form", {}).get("kind", "delta")
+    return {
+        "model": f"{usual(host)}.safetensors",
+        "data": {
+            "sources": [{"path": DATA}],
+            "buckets": {"width": 64, "height": 64, "smallest": 64, "longest": 64, "steps": 64},
+        },
+        "plan": {"epochs": 10000, "rate": RATES.get(kind, 1e-3)},
+        "batch": 1,
+        "accumulate": 1,
+        "watch": {"validation": {"every": 0}, "tensorboard": False},
+        "snapshots": {"epochs": 0},
+        **more,
+    }
+
+
+def start(host: Host, **more: Any) -> str:
+    return str(host.client.call("POST", f"{V1}/train", body(host, **more))["id"])
+
+
+def job(host: Host, name: str) -> dict[str, Any]:
+    return dict(host.client.get(f"{V1}/jobs/{name}"))
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+    return found
+
+
+def at_step(host: Host, name: str, step: int) -> dict[str, Any]:
+    """The job when it has made so many steps."""
+
+    def there() -> dict[str, Any]:
+        found = job(host, name)
+        assert found["state"] in ("queued", "running"), (found["state"], found["error"], found["result"])
+        at = found["progress"]
+        return found if at["text"].startswith("step") and at["done"] >= step else {}
+
+    return dict(until(there))
+
+
+def act(host: Host, name: str, what: str, *states: str) -> dict[str, Any]:
+    """Pause, resume, stop or cancel, and wait for one of the states."""
+    host.client.post(f"{V1}/jobs/{name}/{what}", {})
+    return dict(until(lambda: found if (found := job(host, name))["state"] in states else {}))
+
+
+def end_all(host: Host) -> None:
+    for one in host.client.get(f"{V1}/jobs"):
+        if one["state"] in ("queued", "running", "paused", "stopping"):
+            act(host, one["id"], "cancel", "done", "stopped", "failed")
+
+
+def ratio(host: Host, value: float) -> None:
+    host.client.call("PUT", f"{V1}/live", {"training": {"ratio": value}})
+
+
+def test_pictures_while_it_trains_and_none_of_it_after_a_discard(free: Host) -> None:
+    plain, lorad = picture(free), picture(free, **lora(usual(free)))
+    one = start(free, name="discarded", previews={"every": 0})
+    at_step(free, one, 3)
+    found = {}
+    for value in (0.0, 0.5, 1.0):
+        ratio(free, value)
+        found[value] = free.client.txt2img()
+    assert apart(found[0.0].picture, plain) == 0 and LINE not in found[0.0].text
+    assert apart(found[0.5].picture, plain) > 0 < apart(found[1.0].picture, found[0.5].picture)
+    assert "ratio 0.5" in found[0.5].text and "discarded step" in found[0.5].text
+    both = picture(free, **lora(usual(free)))
+    assert apart(both, lorad) > 0 < apart(both, found[1.0].picture)
+    free.client.post("/sdapi/v1/interrupt", {})
+    step = job(free, one)["progress"]["done"]
+    at_step(free, one, step + 2)
+    paused = act(free, one, "pause", "paused")
+    again = [picture(free) for _ in range(2)]
+    assert apart(*again) == 0 < apart(again[0], plain)
+    cells = grid(free, ("Merge ratio", "0, 0.5, 1"))
+    assert apart(cells.pictures[0], plain) == 0 == apart(cells.pictures[2], again[0])
+    assert apart(cells.pictures[1], plain) > 0 < apart(cells.pictures[1], again[0])
+    act(free, one, "resume", "running")
+    at_step(free, one, paused["progress"]["done"] + 1)
+    ended = act(free, one, "cancel", "stopped", "failed")
+    assert ended["state"] == "stopped", ended["error"]
+    after = free.client.txt2img()
+    assert apart(after.picture, plain) == 0 and "Astolfo" not in after.text
+    assert apart(picture(free, **lora(usual(free))), lorad) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_kept_draws_what_was_shown(free: Host, kind: str) -> None:
+    """The picture of the paused training at two ratios is that of the snapshot merged live, and of the baked file."""
+    plain = picture(free)
+    one = start(free, name=f"kept {kind}", form={"kind": kind, **({"rank": 4} if kind in RATES else {})})
+    at_step(free, one, 2)
+    act(free, one, "pause", "paused")
+    shown = {}
+    for value in (1.0, 0.5):
+        ratio(free, value)
+        shown[value] = picture(free)
+        assert apart(shown[value], plain) > 0
+    ended = act(free, one, "stop", "stopped", "failed")
+    assert ended["state"] == "stopped" and ended["result"]["last"], (ended["error"], ended["result"])
+    assert apart(picture(free), plain) == 0
+    for value, wanted in shown.items():
+        free.client.call("PUT", f"{V1}/live", {"training": {"job": one, "ratio": value}})
+        assert apart(picture(free), wanted) <= CLOSE[kind], "merged live"
+        free.client.call("DELETE", f"{V1}/live")
+    assert apart(baked(free, f"kept {kind}", 0.5), shown[0.5]) <= CLOSE[kind], "baked"
+    assert apart(picture(free), plain) == 0
+
+
+#: Levels of 255: what is computed from a snapshot's matrices is rounded once more than what was trained.
+CLOSE = {"delta": 0, "full": 0, "in_place": 0, "lora": 0, "lokr": 0}
+
+
+def baked(host: Host, name: str, value: float) -> Any:
+    """What the baked snapshot draws as a checkpoint; its file is gone afterwards."""
+    first, output = usual(host), "suite trained"
+    written = host.webui.models / f"{output}.safetensors"
+    try:
+        asked = {"ratio": value, "output": output, "overwrite": True}
+        over(host, host.client.call("POST", f"{V1}/training/{name}/bake", asked))
+        beside = host.webui.models / f"{first}.yaml"
+        if beside.is_file():  # a tiny model of A1111 is nothing without its yaml
+            shutil.copyfile(beside, written.with_suffix(".yaml"))
+        host.client.post("/sdapi/v1/refresh-checkpoints", {})
+        host.load(output)
+        return picture(host)
+    finally:
+        host.load(first)
+        for path in (written, written.with_suffix(".yaml")):
+            path.unlink(missing_ok=True)
+        host.client.post("/sdapi/v1/refresh-checkpoints", {})
+
+
+def test_text_encoders_are_trained_too(free: Host) -> None:
+    plain = picture(free)
+    select = [{"name": "te", "words": ["text_encoder"]}]
+    one = start(free, name="texts", select=select)
+    at_step(free, one, 2)
+    changed = picture(free)
+    assert apart(changed, plain) > 0
+    ratio(free, 0.0)
+    assert apart(picture(free), plain) == 0
+    ratio(free, 1.0)
+    assert apart(picture(free), plain) > 0
+    act(free, one, "cancel", "stopped")
+    assert apart(picture(free), plain) == 0
+
+
+def test_another_checkpoint_meanwhile_and_back(free: Host) -> None:
+    family = usual(free)
+    free.load(f"{family}-b")
+    other = picture(free)
+    free.load(family)
+    plain = picture(free)
+    one = start(free, name="switched")
+    at_step(free, one, 2)
+    free.load(f"{family}-b")
+    waiting = until(lambda: found if "waiting" in (found := job(free, one))["progress"]["text"] else {})
+    assert waiting["state"] == "running"
+    assert apart(picture(free), other) == 0
+    free.load(family)
+    step = waiting["progress"]["done"]
+    at_step(free, one, step + 2)
+    shown = free.client.txt2img()
+    assert LINE in shown.text and apart(shown.picture, plain) > 0
+    act(free, one, "cancel", "stopped")
+    assert apart(picture(free), plain) == 0
+
+
+def test_recipes_and_refiners_wait_for_its_end(free: Host) -> None:
+    family = usual(free)
+    one = start(free, name="held")
+    at_step(free, one, 1)
+    recipe = {"method": "weighted_sum", "models": {"a": family, "b": f"{family}-b"}, "ratio": 0.5}
+    with pytest.raises(Refused) as refused:
+        free.client.call("PUT", f"{V1}/live", recipe)
+    assert refused.value.status == 503 and one in refused.value.text
+    with pytest.raises(Refused):
+        free.client.txt2img(refiner_checkpoint=f"{family}-b", refiner_switch_at=0.5)
+    at_step(free, one, job(free, one)["progress"]["done"] + 2)
+    act(free, one, "cancel", "stopped")
