@@ -7,7 +7,6 @@ import time
 from types import TracebackType
 from typing import Protocol
 
-
 WAKING = 0.05
 """Seconds that a thread may take to wake."""
 
