@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lib_astolfo.errors import BadInput
 
-from . import live, merge, readings
+from . import live, merge, readings, train_after
 from .merge import MergeSettings, show
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class BakeSettings(MergeSettings):
     sampling: Any = None  # how to sample it: `v ztsnr`, `rf shift 3`, or a mapping; empty: as winner or models say
     uncond: Any = ""  # what stands for no prompt: `null`, `average 0.7`, or a mapping; empty: as the winner says
     sidecar: bool = True  # write the yaml beside it
+    training: str = ""  # a training, or its job, whose snapshot is baked into its base; `ratio` is 1 if not given
+    snapshot: str = ""  # with training: the step of one of its snapshots; empty: the last
 
 
 def check(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
@@ -36,9 +38,13 @@ def check(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
     A job's winner is ``result["winner"]``: a mapping with ``recipe`` and, if they were chosen, ``sampling`` and
     ``uncond``. Errors: BadInput.
     """
-    given = [name for name in ("models", "recipe", "job", "source") if getattr(settings, name)]
+    given = [name for name in ("models", "recipe", "job", "source", "training") if getattr(settings, name)]
     if len(given) > 1:
         raise BadInput(given[1], f"beside {given[0]}", f"either {' or '.join(given)}")
+    if settings.training:
+        settings = train_after.to_bake(settings, workspace)
+    elif settings.snapshot:
+        raise BadInput("snapshot", "without training", "training: the run that it is of")
     if "models" not in given:
         _refuse_parts(settings, given[0] if given else "the live merge")
     if settings.job:
@@ -103,7 +109,7 @@ def _live_recipe(workspace: Workspace) -> dict[str, Any]:
 
 
 def run(settings: BakeSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
-    """Write the file; like ``merge``, with prediction and uncond written down."""
+    """Write the file; like ``merge``, with prediction, uncond and the training behind it written down."""
     settings = check(settings, workspace)
-    uncond = readings.read_uncond(settings.uncond)
-    return merge.write(settings, workspace, task, uncond=uncond)
+    uncond, header = readings.read_uncond(settings.uncond), train_after.header_of(settings, workspace)
+    return merge.write(settings, workspace, task, uncond=uncond, header=header)

@@ -131,8 +131,15 @@ def run(settings: MergeSettings, workspace: Workspace, task: Task) -> dict[str, 
     return write(settings, workspace, task)
 
 
-def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: Uncond | None = None) -> dict[str, Any]:
-    """The same for ``merge`` and ``bake``; ``uncond`` is noted in the header and in the yaml."""
+def write(
+    settings: MergeSettings,
+    workspace: Workspace,
+    task: Task,
+    *,
+    uncond: Uncond | None = None,
+    header: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The same for ``merge`` and ``bake``; ``uncond`` is noted in the header and in the yaml, ``header`` in the header."""
     from lib_astolfo.checkpoints.metadata import build
     from lib_astolfo.merging.engine import merge
 
@@ -150,7 +157,7 @@ def write(settings: MergeSettings, workspace: Workspace, task: Task, *, uncond: 
         target,
         threads=settings.threads,
         progress=task.progress,
-        metadata=build(uncond=uncond) if uncond is not None else None,
+        metadata={**(build(uncond=uncond) if uncond is not None else {}), **(header or {})},
         overwrite=settings.overwrite,
         device=settings.device,
         resume=settings.resume,

@@ -109,11 +109,11 @@ class ActiveTraining:
         )
 
 
-def read_ratio(value: object) -> float:
+def read_ratio(value: object, where: str = "training.ratio") -> float:
     """Errors: BadInput."""
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not good or abs(value) > FARTHEST:  # type: ignore[arg-type]
-        raise BadInput("training.ratio", repr(value), f"a number from {-FARTHEST:g} to {FARTHEST:g}; 0 is the base")
+        raise BadInput(where, repr(value), f"a number from {-FARTHEST:g} to {FARTHEST:g}; 0 is the base")
     return float(value)  # type: ignore[arg-type]
 
 

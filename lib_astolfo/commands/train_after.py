@@ -14,11 +14,16 @@ from . import train_runs
 if TYPE_CHECKING:
     from lib_astolfo.jobs import Job
 
+    from .bake import BakeSettings
+    from .grid import GridSettings
     from .train_runs import TrainingFolder
     from .train_settings import TrainSettings
     from .workspace import Workspace
 
 LAST = "last"
+CARRIED = ("astolfo.training", "astolfo.dataset", "astolfo.parent")  # header entries that go from a snapshot to a bake
+SNAPSHOTS_AT_ONCE = 4  # in a grid; the last ones
+CAPTIONS = 8  # prompts of a grid, where none are given
 
 
 def settings_of(run: TrainingFolder) -> TrainSettings:
@@ -78,23 +83,69 @@ def uncond_of(settings: TrainSettings) -> str:
     return settings.uncond.target if settings.uncond.target in ("zero", "null") else ""
 
 
-def bake(workspace: Workspace, word: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of POST /bake for a snapshot: ``ratio``, ``snapshot``, and bake's own keys. Errors: BadInput."""
+def to_bake(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
+    """``bake training=NAME`` as a recipe. Errors: BadInput."""
     from .train_active import read_ratio
 
-    run = train_runs.find(workspace, word)
-    settings = settings_of(run)
-    ratio = read_ratio(values.get("ratio", 1.0))
-    path = snapshot(run, str(values.get("snapshot") or ""))
-    own = {name: value for name, value in values.items() if name not in ("ratio", "snapshot")}
-    output = f"{run.name}-{train_runs.step_of(path)}-{ratio:g}"
-    found = {"output": output, "uncond": uncond_of(settings), "sidecar": True}
-    return {**found, **own, "recipe": recipe_of(settings, run.name_of(path), ratio)}
+    run = train_runs.find(workspace, settings.training)
+    trained, ratio = settings_of(run), read_ratio(1.0 if settings.ratio is None else settings.ratio, "ratio")
+    path = snapshot(run, settings.snapshot)
+    made = {**recipe_of(trained, run.name_of(path), ratio), "dtype": settings.dtype}
+    output = settings.output or f"{run.name}-{train_runs.step_of(path)}-{ratio:g}"
+    uncond = settings.uncond or uncond_of(trained)
+    plain = {name: getattr(type(settings)(), name) for name in ("ratio", "dtype", "training", "snapshot")}
+    return replace(settings, **plain, recipe=made, output=output, uncond=uncond)
 
 
-def grid(workspace: Workspace, word: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of POST /grid for the snapshots of a run. Errors: BadInput."""
-    raise NotImplementedError
+def header_of(settings: BakeSettings, workspace: Workspace) -> dict[str, str]:
+    """What the headers of a recipe's snapshots say of their trainings: objective, data, parent. The last counts."""
+    from lib_astolfo.checkpoints.reader import CheckpointFile
+
+    from .merge import recipe_of as recipe_in
+
+    found: dict[str, str] = {}
+    for name in recipe_in(settings).lora_files():
+        with CheckpointFile.open(workspace.resolve(name)) as file:
+            found.update({key: text for key, text in file.metadata.items() if key.startswith(CARRIED)})
+    return found
+
+
+def to_grid(settings: GridSettings, workspace: Workspace) -> GridSettings:
+    """``grid training=NAME``: its base, snapshots and prediction; ratio x uncond where no axes are given.
+
+    Errors: BadInput.
+    """
+    run = train_runs.find(workspace, settings.training)
+    trained, plain = settings_of(run), type(settings)()
+    shown = run.snapshots[-SNAPSHOTS_AT_ONCE:]
+    if not shown:
+        snapshot(run)
+    axes = {"snapshot": [run.name_of(path) for path in shown]}
+    given = settings.axes if settings.axes != plain.axes else {**plain.axes, "uncond": ["zero", "null"]}
+    changes: dict[str, Any] = {
+        "models": settings.models or {"a": trained.model},
+        "axes": {**axes, **given},
+        "prediction": settings.prediction or words_of(trained),
+        "prompts": settings.prompts or list(trained.previews.prompts) or captions(trained),
+        "cfg": settings.cfg if settings.cfg != plain.cfg else trained.previews.cfg,
+    }
+    return replace(settings, training="", dtype="keep" if settings.dtype == plain.dtype else settings.dtype, **changes)
+
+
+def words_of(settings: TrainSettings) -> str:
+    """The objective's prediction as a grid reads it: ``v ztsnr``, ``rf shift 3``."""
+    sampling = settings.objective.sampling
+    words = [sampling.prediction, *(["ztsnr"] if sampling.zero_terminal_snr else [])]
+    return " ".join([*words, *([f"shift {sampling.shift:g}"] if sampling.shift != 1.0 else [])])
+
+
+def captions(settings: TrainSettings) -> list[str]:
+    """Different captions of the data, from all over it. Errors: BadInput when the data are gone."""
+    from lib_astolfo.training.data.sources import read_all
+
+    texts = list(dict.fromkeys(entry.wording.text for entry in read_all(settings.data.sources).entries))
+    texts = [text for text in texts if text.strip()]
+    return texts[:: max(1, len(texts) // CAPTIONS)][:CAPTIONS]
 
 
 def submit(workspace: Workspace, act: str, word: str, values: Mapping[str, Any]) -> Job:
@@ -102,5 +153,4 @@ def submit(workspace: Workspace, act: str, word: str, values: Mapping[str, Any])
     run = train_runs.find(workspace, word)
     if act == "resume":
         return workspace.submit("train", {**values, "resume": run.name})
-    body = grid(workspace, run.name, values) if act == "grid" else bake(workspace, run.name, values)
-    return workspace.submit(act, body)
+    return workspace.submit(act, {**values, "training": run.name})

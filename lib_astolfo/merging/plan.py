@@ -87,7 +87,7 @@ def build(recipe: Recipe, files: Mapping[str, CheckpointFile], say: Say = identi
             left_out[name] = f"only in {', '.join(holders)}"
         else:
             tasks.append(task)
-    _follow_markers(tasks, left_out, choice)
+    _follow_markers(tasks, left_out, choice, policy.marker_leaves(choice, checkpoints[first_file(recipe)], layout))
     if not any(not task.reason for task in tasks) and _wants_merge(recipe):
         expected = "models of one layout with common keys, and ratios that reach them"
         raise BadInput(recipe.describe(), "no key that the models share", expected)
@@ -101,16 +101,18 @@ def first_file(recipe: Recipe) -> str:
     return first_file(model) if isinstance(model, Recipe) else model
 
 
-def _follow_markers(tasks: list[Task], left_out: dict[str, str], choice: policy.Choice) -> None:
-    """Exchange A's markers for those of the file that gives the prediction, in place."""
-    leaves = policy.marker_leaves(choice)
+def _follow_markers(
+    tasks: list[Task], left_out: dict[str, str], choice: policy.Choice, leaves: Mapping[str, formula.Leaf]
+) -> None:
+    """Exchange A's markers for those of the file that gives the prediction, or that say it, in place."""
     for task in [task for task in tasks if task.name in MARKERS]:
         tasks.remove(task)
         if task.name not in leaves:
             left_out[task.name] = f"marker that does not hold for {choice.sampling.describe()}"
     for name, leaf in leaves.items():
         left_out.pop(name, None)
-        tasks.append(Task(name, leaf.info.dtype, formula.read(leaf), f"marker of {leaf.file.path.name}", check=False))
+        whose = leaf.file.path.name if choice.source is not None else "the recipe's prediction"
+        tasks.append(Task(name, leaf.info.dtype, formula.read(leaf), f"marker of {whose}", check=False))
 
 
 def _wants_merge(recipe: Recipe) -> bool:

@@ -14,10 +14,14 @@ The prediction of the result, when the models differ (``options.prediction: auto
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
+
+from lib_astolfo.checkpoints.header import TensorInfo
 from lib_astolfo.checkpoints.layout import Layout
 from lib_astolfo.checkpoints.markers import misfits
+from lib_astolfo.checkpoints.markers import wanted as wanted_markers
 from lib_astolfo.checkpoints.prediction import MARKERS, Say, identify, layout_of
 from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.diffusion.sampling import PREDICTIONS, Sampling
@@ -30,12 +34,14 @@ from lib_astolfo.merging.recipe import Recipe
 
 @dataclass(frozen=True)
 class Choice:
-    """How the result is to be sampled, and the file it has that from (None: from the recipe alone)."""
+    """How the result is to be sampled, and the file it has that from (None: from the recipe alone, or from what is
+    remembered of a file that says another thing). ``stated``: the recipe has it in full, and no model predicts so."""
 
     sampling: Sampling
     uncond: Uncond | None
     source: CheckpointFile | None
     notes: tuple[str, ...] = ()
+    stated: bool = False
 
 
 def slots_in_order(recipe: Recipe) -> list[str]:
@@ -83,7 +89,7 @@ def choose_sampling(recipe: Recipe, files: Mapping[str, CheckpointFile], say: Sa
     if clash:
         said = f"{_differences(recipe, choices)}: the result is sampled as {chosen.sampling.describe()}"
         notes = (*notes, f"{said} (options.prediction decides otherwise)")
-    return Choice(chosen.sampling, chosen.uncond, chosen.source, notes)
+    return replace(chosen, notes=notes)
 
 
 def _of_model(model: str | Recipe, files: Mapping[str, CheckpointFile], say: Say) -> Choice:
@@ -104,7 +110,7 @@ def _by_hand(wanted: object, choices: Mapping[str, Choice]) -> Choice:
     else:
         alike = [choice for choice in choices.values() if choice.sampling.prediction == wanted]
         sampling = alike[0].sampling if alike else Sampling(prediction=str(wanted))
-    return alike[0] if alike else Choice(sampling, None, None)
+    return alike[0] if alike else Choice(sampling, None, None, stated=isinstance(wanted, Mapping))
 
 
 def _auto(recipe: Recipe, choices: Mapping[str, Choice]) -> str:
@@ -139,9 +145,19 @@ def _differences(recipe: Recipe, choices: Mapping[str, Choice]) -> str:
     return ", ".join(f"{name(slot)} predicts {choice.sampling.describe()}" for slot, choice in choices.items())
 
 
-def marker_leaves(choice: Choice) -> dict[str, formula.Leaf]:
-    """The marker keys that the result carries: those of the file that gives the prediction."""
-    if choice.source is None:
+def marker_leaves(choice: Choice, first: CheckpointFile, layout: Layout) -> dict[str, formula.Leaf]:
+    """The marker keys that the result carries: those of the file that gives the prediction.
+
+    Where the recipe states a prediction that no model has, as after a training that changed it, they are what says so:
+    tensors without values, read from nowhere in the ``first`` file.
+    """
+    if choice.source is not None:
+        tensors = choice.source.tensors
+        return {name: formula.Leaf(choice.source, tensors[name]) for name in MARKERS if name in tensors}
+    if not choice.stated:
         return {}
-    tensors = choice.source.tensors
-    return {name: formula.Leaf(choice.source, tensors[name]) for name in MARKERS if name in tensors}
+    start = min((info.begin for info in first.tensors.values()), default=0)
+    nothing = {
+        name: TensorInfo(name, torch.float32, (0,), start, start) for name in wanted_markers(choice.sampling, layout)
+    }
+    return {name: formula.Leaf(first, info) for name, info in nothing.items()}

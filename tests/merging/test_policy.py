@@ -63,6 +63,7 @@ def three(a: str, b: str, c: str) -> Recipe:
         (two("eps", "v", prediction="a"), Sampling(), set(), True),
         (two("v", "eps", prediction="v"), Sampling("v"), {"v_pred"}, True),
         (two("eps", "eps2", prediction="rf"), Sampling("rf"), set(), False),
+        (two("eps", "eps2", prediction=V_ZTSNR.to_dict()), V_ZTSNR, {"v_pred", "ztsnr"}, False),
         (
             two("eps", "v", prediction={"prediction": "mixed", "mixed_weight": 0.8}),
             MIXED,
@@ -91,6 +92,8 @@ def test_markers_are_accounted_for(trio: None, resolve: Resolve, tmp_path: Path)
     report, _ = result(resolve, tmp_path, two("eps", "v2"))
     assert report.copied["ztsnr"] == "marker of v2.safetensors"
     assert not report.left_out
+    report, _ = result(resolve, tmp_path, two("eps", "eps2", prediction=V_ZTSNR.to_dict()))
+    assert report.copied["ztsnr"] == "marker of the recipe's prediction"
 
 
 def test_a_clash_can_be_forbidden(trio: None, resolve: Resolve, tmp_path: Path) -> None:
