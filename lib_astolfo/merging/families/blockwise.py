@@ -6,6 +6,7 @@ each of them rounded by itself, so that a value does not depend on where in a pa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,9 @@ BLOCK = 1 << 16
 
 #: Added to where a quotient of two values that are both zero is to be zero: the smallest normal fp32 number.
 TINY = torch.finfo(torch.float32).tiny
+
+#: Sums of squares below this may have lost some of their terms to underflow in float32.
+_SMALL = 1e-20
 
 
 def blocks(
@@ -75,15 +79,25 @@ def entry(name: str, into: Callable[..., None], inputs: Sequence[str], **rest: A
 
 
 def dots(a: Tensor, b: Tensor) -> Tensor:
-    """‖a‖², ⟨a, b⟩ and ‖b‖² of contiguous tensors, each product and sum in float64; shape [3]."""
+    """‖a‖², ⟨a, b⟩ and ‖b‖² of contiguous tensors; float64 [3].
+
+    Float32 blocks are multiplied in float32, to about 1e-7, and added up in float64; other dtypes, and values whose
+    squares come near the ends of float32, all in float64.
+    """
+    found = _dots(a, b, wide=a.dtype != torch.float32)
+    if all(math.isfinite(square) and square > _SMALL for square in (found[0], found[2])):
+        return torch.tensor(found, dtype=torch.float64, device=a.device)
+    return torch.tensor(_dots(a, b, wide=True), dtype=torch.float64, device=a.device)
+
+
+def _dots(a: Tensor, b: Tensor, *, wide: bool) -> tuple[float, float, float]:
     aa = ab = bb = 0.0
-    for part_a, part_b, x, y in blocks(a, b, spare=2, dtype=torch.float64):
-        x.copy_(part_a)
-        y.copy_(part_b)
+    for part_a, part_b in blocks(a, b):
+        x, y = (part_a.double(), part_b.double()) if wide else (part_a, part_b)
         aa += float(x.dot(x))
         ab += float(x.dot(y))
         bb += float(y.dot(y))
-    return torch.tensor([aa, ab, bb], dtype=torch.float64, device=a.device)
+    return aa, ab, bb
 
 
 def combine_into(out: Tensor, a: Tensor, b: Tensor, of_a: float, of_b: float) -> None:
