@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib_astolfo.errors import AstolfoError
 
-from . import train_many
+from . import train_many, train_thumbs
 from .train_data import within
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def report(settings: TrainSettings, workspace: Workspace, task: Task) -> dict[st
         "data": [each.to_dict() for each in phases.values()],
         "notes": notes,
     }
+    first = data.phases[0]
+    found["thumbs"] = train_thumbs.write(task.folder, first.settings, first.scanned, task.progress)
     lines = [line for each in phases.values() for line in each.lines()]
     lines.append(f"{steps} steps of {run.total} pictures; {held_out} pictures are kept from training for validation")
     return {**found, "summary": "\n".join([*lines, *(f" ! {note}" for note in notes)])}
