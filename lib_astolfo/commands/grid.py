@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from .workspace import Workspace
 
+FILES = ("model_a", "model_b", "model_c", "snapshot", "lora")  # axes whose values are files
 ASKING = ("near", "accuracy", "frechet")  # scores that must know what was asked for
 
 
@@ -113,13 +115,23 @@ def draw(plan: Plan, workspace: Workspace, task: Task, folder: Path) -> StudyRes
 
 def check_unchanged(plan: Plan, workspace: Workspace) -> None:
     """Failed if a model's file is another than when the study began: its cells could not be compared."""
-    for slot, name in plan.settings.models.items():
+    from lib_astolfo.search.marks import mark
+
+    for name in files_of(plan):
         try:
-            now = _identity({slot: workspace.resolve(name)})[slot]
+            now = mark(workspace.resolve(name))
         except (BadInput, OSError):
             now = "gone"
-        if now != plan.identity.get(slot, now):
+        if now != plan.identity.get(name, now):
             raise Failed(f"{name} was replaced or removed while the grid ran; the cells made before are kept")
+
+
+def files_of(plan: Plan) -> list[str]:
+    """The model and LoRA files that a study reads, each once."""
+    settings = plan.settings
+    fixed = [*settings.models.values(), settings.snapshot, settings.lora]
+    varied = [name for axis in FILES for name in plan.axes.get(axis, ())]
+    return [name for name in dict.fromkeys([*fixed, *varied]) if name]
 
 
 def shown(cell: CellResult) -> dict[str, str]:
@@ -129,27 +141,53 @@ def shown(cell: CellResult) -> dict[str, str]:
 
 def prepare(settings: StudySettings, workspace: Workspace) -> Plan:
     """Check everything that can be checked before the first picture. Errors: BadInput."""
+    from lib_astolfo.search.marks import mark
     from lib_astolfo.search.plan import make_plan
+    from lib_astolfo.search.reading import read_axes
 
     settings = replace(settings, models={slot: name for slot, name in settings.models.items() if name})
-    paths = {slot: _path(slot, name, workspace) for slot, name in settings.models.items()}
-    known = scores(workspace, settings.models)
+    axes = read_axes(settings)
+    paths = {name: _path(where, name, workspace) for where, name in _named(settings, axes)}
+    bases = axes.get("model_a", (settings.models.get("a"),))
+    known = scores(workspace, bases)
     if not settings.scores and "near" in known:  # the general ones can be named, but say less here
         from lib_astolfo.demo.scores import DIGIT_SCORES
 
         known = DIGIT_SCORES
-    sampling = natural_sampling(settings, workspace) if paths else None
-    plan = make_plan(settings, known, sampling=sampling, identity=_identity(paths))
+    naturals = natural_samplings(settings, axes, workspace) if paths else {}
+    sampling = next(iter(naturals.values()), None)
+    identity = {name: mark(path) for name, path in paths.items()}
+    plan = make_plan(settings, known, sampling=sampling, identity=identity, naturals=naturals)
     _check_sampler(plan)
     _check_prompts(plan)
     return plan
 
 
-def _path(slot: str, name: str, workspace: Workspace) -> Path:
+def _named(settings: StudySettings, axes: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, str]]:
+    """Every file that the settings name, with the key that does."""
+    yield from ((f"models.{slot}", name) for slot, name in settings.models.items())
+    yield from ((axis, name) for axis, name in (("snapshot", settings.snapshot), ("lora", settings.lora)) if name)
+    yield from ((f"axes.{axis}", name) for axis in FILES for name in axes.get(axis, ()))
+
+
+def _path(where: str, name: str, workspace: Workspace) -> Path:
     try:
         return workspace.resolve(name)
     except BadInput as error:
-        raise BadInput(f"models.{slot}", error.found, error.expected) from error
+        raise BadInput(where, error.found, error.expected) from error
+
+
+def natural_samplings(settings: StudySettings, axes: Mapping[str, Any], workspace: Workspace) -> dict[str, Any]:
+    """How merges of the models are read by the rules of merging, by ``plan.models_key``."""
+    from lib_astolfo.search.plan import models_key
+
+    slots = [slot for slot in ("a", "b", "c") if f"model_{slot}" in axes]
+    found = {}
+    for names in itertools.product(*(axes[f"model_{slot}"] for slot in slots)):
+        models = {**settings.models, **dict(zip(slots, names, strict=True))}
+        if models:
+            found[models_key(models)] = natural_sampling(replace(settings, models=models), workspace)
+    return found
 
 
 def natural_sampling(settings: StudySettings, workspace: Workspace) -> Any:
@@ -167,11 +205,11 @@ def natural_sampling(settings: StudySettings, workspace: Workspace) -> Any:
         return choose_sampling(recipe, files, workspace.said).sampling
 
 
-def scores(workspace: Workspace, models: Mapping[str, str]) -> dict[str, Score]:
+def scores(workspace: Workspace, bases: Sequence[str | None]) -> dict[str, Score]:
     """The scores that may be named for these models, and in which order: the digits laboratory's first for its own."""
     from lib_astolfo.search.scores import SCORES
 
-    if models.get("a") and _is_digits(workspace.resolve(models["a"])):
+    if all(name and _is_digits(workspace.resolve(name)) for name in bases):
         return all_scores()
     return dict(SCORES)
 
@@ -190,11 +228,6 @@ def _is_digits(path: Path) -> bool:
 
     with CheckpointFile.open(path) as file:
         return file.metadata.get(ARCHITECTURE) == "digits"
-
-
-def _identity(paths: Mapping[str, Path]) -> dict[str, str]:
-    """What tells one file's bytes from another's without reading them all."""
-    return {slot: f"{path.stat().st_size} bytes, modified {path.stat().st_mtime_ns}" for slot, path in paths.items()}
 
 
 def _check_sampler(plan: Plan) -> None:

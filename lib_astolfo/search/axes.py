@@ -1,8 +1,7 @@
-"""What can vary in a study: the axes, how their values are written, and what a change of value costs."""
+"""What can vary in a study: the axes, how their values are listed, and what a change of value costs."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,13 +10,44 @@ from typing import Any
 from lib_astolfo.diffusion.sampling import PREDICTIONS, Sampling
 from lib_astolfo.diffusion.uncond import MODES, Uncond
 from lib_astolfo.errors import BadInput
+from lib_astolfo.search.values import (
+    Blocks,
+    Shares,
+    name_of_file,
+    number,
+    parse_blocks,
+    parse_sampling,
+    parse_shares,
+    parse_uncond,
+    plain,
+    show,
+    switch,
+    text,
+    whole,
+)
 
+__all__ = [
+    "ALIASES",
+    "AXES",
+    "LOAD",
+    "PICTURE",
+    "WEIGHTS",
+    "Axis",
+    "expand",
+    "parse_sampling",
+    "parse_uncond",
+    "plain",
+    "show",
+]
+
+LOAD = 3  # a change loads another checkpoint
 WEIGHTS = 2  # a change rewrites the weights
 PICTURE = 0  # a change costs nothing but the pictures themselves
 MAX_VALUES = 1000
 
 _POINTS = re.compile(r"^\s*([-+.\deE]+?)\s*-\s*([-+.\deE]+?)\s*\[\s*(\d+)\s*\]\s*$")
 _STEPS = re.compile(r"^\s*([-+.\deE]+?)\s*-\s*([-+.\deE]+?)\s*\(\s*\+?\s*([.\deE]+)\s*\)\s*$")
+_WORDS = ("prompt", "uncond", "prediction", "sampler", "schedule", "blocks", "uncond_range", "snapshot", "lora")
 
 
 @dataclass(frozen=True)
@@ -36,123 +66,39 @@ class Axis:
             return f"{value.describe()} uncond"
         if self.name in ("prediction", "prompt", "sampler"):
             return show(value)
+        if self.name in _FILES:
+            return f"{self.words or self.name} {_stem(value)}".strip()
         return f"{self.words or self.name} {show(value)}"
 
 
-def show(value: Any) -> str:
-    """A value without its name: ``0.85``, ``null``, ``v ZTSNR``."""
-    if isinstance(value, (Sampling, Uncond)):
-        return value.describe()
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value)
+_FILES = ("model_a", "model_b", "model_c", "snapshot", "lora")
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON holds it."""
-    return value.to_dict() if isinstance(value, (Sampling, Uncond)) else value
+def _stem(name: str) -> str:
+    """A file's name without folders and ending."""
+    return name.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".safetensors")
 
 
-def number(low: float, high: float) -> Callable[[str, Any], float]:
-    """A parser of finite numbers within [low, high]."""
-
-    def parse(where: str, given: Any) -> float:
-        try:
-            value = math.nan if isinstance(given, bool) else float(given)
-        except (TypeError, ValueError):
-            value = math.nan
-        if not math.isfinite(value) or not low <= value <= high:
-            raise BadInput(where, repr(given), f"a number from {low:g} to {high:g}")
-        return value
-
-    return parse
-
-
-def whole(low: int, high: int) -> Callable[[str, Any], int]:
-    """A parser of whole numbers within [low, high]."""
-    to_number = number(low, high)
-
-    def parse(where: str, given: Any) -> int:
-        value = to_number(where, given)
-        if value != int(value):
-            raise BadInput(where, repr(given), f"a whole number from {low} to {high}")
-        return int(given) if isinstance(given, str) and given.strip().lstrip("+-").isdigit() else int(value)
-
-    return parse
-
-
-def text(where: str, given: Any) -> str:
-    """Any text; numbers that YAML made of one are turned back."""
-    if not isinstance(given, (str, int, float)) or isinstance(given, bool):
-        raise BadInput(where, repr(given), "a text")
-    return str(given)
-
-
-def switch(where: str, given: Any) -> bool:
-    """true or false, also as the words on and off."""
-    known = {"true": True, "on": True, "false": False, "off": False}
-    value = known.get(str(given).strip().lower())
-    if value is None:
-        raise BadInput(where, repr(given), "true or false")
-    return value
-
-
-def parse_uncond(where: str, given: Any) -> Uncond:
-    """An uncond from its mode, ``average 0.7``, ``text: words``, a number (that weight) or a dict of its fields.
-
-    None is the null uncond: YAML reads a bare ``null`` so.
-    """
-    expected = f"one of {', '.join(MODES)}, as `average 0.7` or `text: words`, or a weight from 0 to 1"
-    if isinstance(given, Uncond):
-        return given
-    if given is None:
-        return Uncond("null")
-    if isinstance(given, Mapping):
-        return Uncond.from_dict(given)
-    if isinstance(given, (int, float)) and not isinstance(given, bool):
-        return Uncond("average", weight=number(0.0, 1.0)(where, given))
-    words = str(given).strip()
-    if words.startswith("text:"):
-        return Uncond("text", text=words[len("text:") :].strip())
-    mode, _, weight = words.partition(" ")
-    if mode not in MODES or (weight and mode != "average"):
-        raise BadInput(where, repr(given), expected)
-    return Uncond(mode, weight=number(0.0, 1.0)(where, weight)) if weight else Uncond(mode)
-
-
-def parse_sampling(where: str, given: Any) -> Sampling:
-    """A sampling from ``eps``, ``v``, ``v ztsnr``, ``x0``, ``rf``, ``rf shift 3``, ``mixed 0.5`` or a dict."""
-    if isinstance(given, Sampling):
-        return given
-    if isinstance(given, Mapping):
-        return Sampling.from_dict(given)
-    words = str(given).lower().replace("+", " ").split()
-    expected = "eps, v, `v ztsnr`, x0, rf, `rf shift 3` or `mixed 0.5`"
-    if not words or words[0] not in PREDICTIONS:
-        raise BadInput(where, repr(given), expected)
-    options: dict[str, Any] = {"prediction": words.pop(0)}
-    while words:
-        word = words.pop(0)
-        if word == "ztsnr":
-            options["zero_terminal_snr"] = True
-        elif word == "shift" and words:
-            options["shift"] = number(0.01, 100.0)(where, words.pop(0))
-        elif options["prediction"] == "mixed" and "mixed_weight" not in options:
-            options["mixed_weight"] = number(0.0, 1.0)(where, word)
-        else:
-            raise BadInput(where, repr(given), expected)
-    return Sampling(**options)
-
+_RATIO = number(-10.0, 10.0)
 
 AXES: dict[str, Axis] = {
     axis.name: axis
     for axis in (
-        Axis("ratio", number(-10.0, 10.0), "share of the trained model in the merge, 0 to 1", WEIGHTS),
+        Axis("ratio", _RATIO, "share of the trained model in the merge, 0 to 1; of a snapshot its weight", WEIGHTS),
+        Axis("blocks", parse_blocks, "ratios per block; blocks that are not named take the ratio", WEIGHTS),
+        Axis("model_a", name_of_file, "the base checkpoint", LOAD, words="A"),
+        Axis("model_b", name_of_file, "the trained checkpoint", WEIGHTS, words="B"),
+        Axis("model_c", name_of_file, "the third checkpoint of methods that take one", WEIGHTS, words="C"),
+        Axis(
+            "snapshot", name_of_file, "a snapshot of a training run, or a LoRA, with the ratio as its weight", WEIGHTS
+        ),
+        Axis("lora", name_of_file, "a LoRA on top of the merge", WEIGHTS, words="LoRA"),
+        Axis("lora_weight", _RATIO, "the weight of that LoRA", WEIGHTS, words="LoRA weight"),
         Axis("cfg", number(-100.0, 1000.0), "classifier-free guidance scale, 1 is none", words="CFG"),
         Axis("cfg_rescale", number(0.0, 1.0), "CFG rescale, 0 is none", words="rescale"),
         Axis("uncond", parse_uncond, "what stands on the unconditional side: " + ", ".join(MODES)),
+        Axis("uncond_weight", number(0.0, 1.0), "share of null in an average of null and zero", words="uncond weight"),
+        Axis("uncond_range", parse_shares, "where on the schedule the uncond stands, 0 noise to 1", words="uncond at"),
         Axis("prediction", parse_sampling, "how the network's output is read: " + ", ".join(PREDICTIONS)),
         Axis("shift", number(0.01, 100.0), "the timestep shift of rf"),
         Axis("ztsnr", switch, "zero terminal SNR, true or false", words="ZTSNR"),
@@ -162,6 +108,16 @@ AXES: dict[str, Axis] = {
         Axis("seed", whole(0, 2**32 - 1), "the seed of the first picture of a cell"),
         Axis("prompt", text, "the prompt of all pictures of a cell"),
     )
+}
+#: Other words for axes.
+ALIASES = {
+    "a": "model_a",
+    "b": "model_b",
+    "c": "model_c",
+    "scheduler": "schedule",
+    "epoch": "snapshot",
+    "sigma_range": "uncond_range",
+    "rescale": "cfg_rescale",
 }
 
 
@@ -185,7 +141,7 @@ def expand(name: str, given: Any) -> tuple[Any, ...]:
 
 
 def _items(name: str, where: str, given: Any) -> list[Any]:
-    if isinstance(given, str) and name not in ("prompt", "uncond", "prediction", "sampler", "schedule"):
+    if isinstance(given, str) and name not in _WORDS and not name.startswith("model_"):
         points, steps = _POINTS.match(given), _STEPS.match(given)
         if points:
             return _points(where, given, *points.groups())
@@ -193,8 +149,10 @@ def _items(name: str, where: str, given: Any) -> list[Any]:
             return _stepped(where, given, *steps.groups())
     if given is None and name != "uncond":
         return []
-    if isinstance(given, (str, int, float, bool, Uncond, Sampling, Mapping)) or given is None:
+    if isinstance(given, (str, int, float, bool, Uncond, Sampling, Blocks, Shares, Mapping)) or given is None:
         return [given]
+    if name in ("blocks", "uncond_range") and all(isinstance(one, (int, float)) for one in given):
+        return [list(given)]
     return list(given)
 
 

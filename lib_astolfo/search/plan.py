@@ -6,19 +6,23 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from lib_astolfo.diffusion.sampling import Sampling
+from lib_astolfo.diffusion.uncond import Uncond
 from lib_astolfo.errors import BadInput
 from lib_astolfo.hosts.base import PictureRequest
 from lib_astolfo.merging.line import to_line
+from lib_astolfo.merging.lora.use import BLOCK_NAMES, LoraUse
 from lib_astolfo.merging.recipe import Recipe
-from lib_astolfo.search.axes import AXES, WEIGHTS, expand, parse_sampling, parse_uncond, plain, show
-from lib_astolfo.search.scores import Score, choose
+from lib_astolfo.search.axes import AXES, WEIGHTS, parse_sampling, parse_uncond, plain, show
+from lib_astolfo.search.reading import check_models, check_pictures, chosen, primary, read_axes
+from lib_astolfo.search.scores import Score
 from lib_astolfo.search.settings import StudySettings
+from lib_astolfo.search.values import parse_blocks
 
 MAX_PICTURES = 200_000
 
@@ -59,27 +63,76 @@ class Plan:
     primary: Score | None
     sampling: Sampling
     natural: Sampling
-    identity: Mapping[str, str] = field(default_factory=dict)  # model slot to what tells its bytes from others
+    identity: Mapping[str, str] = field(default_factory=dict)  # slot or name to what tells a file's bytes from others
+    naturals: Mapping[str, Sampling] = field(default_factory=dict)  # by ``models_key``, where models are axes
+
+    def models_of(self, cell: Cell) -> dict[str, str]:
+        """Slot to the checkpoint's name in this cell."""
+        varied = {slot: cell.values[f"model_{slot}"] for slot in ("a", "b", "c") if f"model_{slot}" in cell.values}
+        return {**self.settings.models, **varied}
 
     def recipe(self, cell: Cell) -> Recipe | None:
-        """The merge of this cell, or None where there is one model only."""
-        settings = self.settings
-        if len(settings.models) < 2:
+        """The merge of this cell, or None where there is one model only and no LoRA."""
+        settings, values, models = self.settings, cell.values, self.models_of(cell)
+        ratio = values.get("ratio", settings.ratio)
+        blocks = self._blocks(cell)
+        loras = list(self._loras(cell, ratio, blocks))
+        if len(models) < 2 and not loras:
             return None
         options, sampling = dict(settings.options), self.sampling_of(cell)
-        ratio = cell.values.get("ratio", settings.ratio)
-        if sampling != self.natural or ratio == 0.0:  # else the merge's own rules say the same
+        if sampling != self.natural_of(cell) or ratio == 0.0:  # else the merge's own rules say the same
             options["prediction"] = sampling.to_dict()
-        return Recipe(settings.method, dict(settings.models), ratio=ratio, options=options, dtype=settings.dtype)
+        shared: dict[str, Any] = {"options": options, "dtype": settings.dtype, "loras": tuple(loras)}
+        if len(models) < 2:
+            return Recipe("lora", models, **shared)
+        return Recipe(settings.method, models, ratio=ratio, blocks=blocks, **shared)
+
+    def _blocks(self, cell: Cell) -> dict[str, float] | None:
+        given = cell.values.get("blocks", self.settings.blocks)
+        return None if given is None else parse_blocks("blocks", given).to_dict()
+
+    def _loras(self, cell: Cell, ratio: float, blocks: Mapping[str, float] | None) -> Iterator[LoraUse]:
+        """The snapshot, whose weight is the ratio, and the LoRA on top."""
+        values, settings = cell.values, self.settings
+        snapshot = values.get("snapshot", settings.snapshot)
+        if snapshot and blocks is not None:  # blocks that are not named take the ratio
+            yield LoraUse(snapshot, 1.0, blocks={**dict.fromkeys(BLOCK_NAMES, ratio), **blocks})
+        elif snapshot:
+            yield LoraUse(snapshot, ratio)
+        lora = values.get("lora", settings.lora)
+        if lora:
+            yield LoraUse(lora, values.get("lora_weight", settings.lora_weight))
+
+    def natural_of(self, cell: Cell) -> Sampling:
+        """How the merge of this cell's models is read by the rules of merging."""
+        return self.naturals.get(models_key(self.models_of(cell)), self.natural)
 
     def sampling_of(self, cell: Cell) -> Sampling:
         """How this cell reads the network."""
-        sampling = cell.values.get("prediction", self.sampling)
+        own = self.sampling if self.settings.prediction else self.natural_of(cell)
+        sampling = cell.values.get("prediction", own)
         if "shift" in cell.values:
             sampling = replace(sampling, shift=cell.values["shift"])
         if "ztsnr" in cell.values:
             sampling = replace(sampling, zero_terminal_snr=cell.values["ztsnr"])
         return sampling
+
+    def uncond_of(self, cell: Cell) -> Uncond:
+        """What stands on the unconditional side in this cell."""
+        values = cell.values
+        uncond = values.get("uncond", parse_uncond("uncond", self.settings.uncond))
+        if "uncond_weight" in values:
+            if uncond.mode not in ("host", "average"):
+                expected = "`average` or `host` beside the axis uncond_weight, which is an average's"
+                raise BadInput("uncond", uncond.describe(), expected)
+            uncond = replace(uncond, mode="average", weight=values["uncond_weight"])
+        if "uncond_range" in values:
+            if uncond.mode == "host":
+                raise BadInput(
+                    "uncond", "host", "another uncond beside the axis uncond_range: outside it is the host's"
+                )
+            uncond = replace(uncond, start=values["uncond_range"].start, end=values["uncond_range"].end)
+        return uncond
 
     def slug(self, cell: Cell) -> str:
         """A file name for the cell's pictures, without an ending; no other cell of any study has it."""
@@ -119,7 +172,7 @@ class Plan:
             width=settings.width,
             height=settings.height,
             sampling=self.sampling_of(cell),
-            uncond=values.get("uncond", parse_uncond("uncond", settings.uncond)),
+            uncond=self.uncond_of(cell),
             merge="" if recipe is None else describe(recipe),
         )
 
@@ -127,6 +180,7 @@ class Plan:
     def fingerprint(self) -> str:
         """The same for studies whose equal cells hold equal pictures, whatever their axes' values."""
         kept = {name: getattr(self.settings, name) for name in _FIXED if name not in self.axes}
+        kept["models"] = {slot: name for slot, name in self.settings.models.items() if f"model_{slot}" not in self.axes}
         kept["sampling"] = self.sampling.to_dict()
         kept["uncond"] = plain(parse_uncond("uncond", self.settings.uncond)) if "uncond" not in self.axes else None
         kept["identity"] = dict(self.identity)
@@ -135,9 +189,14 @@ class Plan:
 
 
 _FIXED = (
-    *("models", "method", "options", "dtype", "ratio", "prompts", "negative", "pictures", "seed", "steps", "sampler"),
-    *("schedule", "cfg", "cfg_rescale", "width", "height"),
+    *("method", "options", "dtype", "ratio", "blocks", "snapshot", "lora", "lora_weight", "prompts", "negative"),
+    *("pictures", "seed", "steps", "sampler", "schedule", "cfg", "cfg_rescale", "width", "height"),
 )
+
+
+def models_key(models: Mapping[str, str]) -> str:
+    """The same for the same models."""
+    return json.dumps(dict(sorted(models.items())))
 
 
 def describe(recipe: Recipe) -> str:
@@ -151,82 +210,30 @@ def make_plan(
     *,
     sampling: Sampling | None = None,
     identity: Mapping[str, str] | None = None,
+    naturals: Mapping[str, Sampling] | None = None,
 ) -> Plan:
     """Check the settings and lay out the cells, weights outermost.
 
     ``scores``: all that may be named; ``sampling``: how a merge of these models is read by itself, used when
-    ``prediction`` is empty; ``identity``: model slot to what tells its file from others.
-    Raises BadInput naming the key.
+    ``prediction`` is empty, and ``naturals`` the same by ``models_key`` where models are axes; ``identity``: model slot
+    or file to what tells its bytes from others. Raises BadInput naming the key.
     """
     axes = read_axes(settings)
-    _check_models(settings, axes)
-    _check_pictures(settings, axes)
+    check_models(settings, axes)
+    check_pictures(settings, axes)
     natural = sampling or Sampling()
     read_as = parse_sampling("prediction", settings.prediction) if settings.prediction else natural
-    chosen = _chosen(settings, scores)
+    named = chosen(settings, scores)
     count = math.prod(len(values) for values in axes.values())
     if count * settings.pictures > MAX_PICTURES:
         raise BadInput("axes", f"{count} cells of {settings.pictures} pictures", f"at most {MAX_PICTURES} pictures")
     combinations = itertools.product(*axes.values())
     cells = tuple(Cell(i, dict(zip(axes, values, strict=True))) for i, values in enumerate(combinations))
-    primary = _primary(settings, chosen)
-    plan = Plan(settings, axes, cells, chosen, primary, read_as, natural, identity or {})
+    first = primary(settings, named)
+    plan = Plan(settings, axes, cells, named, first, read_as, natural, identity or {}, naturals or {})
     for cell in cells:
         plan.check(cell)  # a value that does not fit its neighbours is found before the first picture
     return plan
-
-
-def read_axes(settings: StudySettings) -> dict[str, tuple[Any, ...]]:
-    """The axes with their values read; those that rewrite weights come first, the others keep their order."""
-    if not settings.axes:
-        raise BadInput("axes", "none", f"at least one of {', '.join(AXES)}")
-    axes = {name: expand(name, given) for name, given in settings.axes.items()}
-    if "ratio" in axes:
-        axes["ratio"] = tuple(sorted(axes["ratio"]))
-    return dict(sorted(axes.items(), key=lambda item: -AXES[item[0]].cost))
-
-
-def _check_models(settings: StudySettings, axes: Mapping[str, Any]) -> None:
-    if not settings.models.get("a"):
-        raise BadInput("models.a", "nothing", "the name of the base checkpoint")
-    if "ratio" in axes and not settings.models.get("b"):
-        raise BadInput("models.b", "nothing", "the name of the trained checkpoint, for the axis ratio")
-
-
-def _check_pictures(settings: StudySettings, axes: Mapping[str, Any]) -> None:
-    if not settings.prompts and "prompt" not in axes:
-        raise BadInput("prompts", "none", "at least one prompt")
-    limits = {"pictures": 10_000, "batch": 1024, "thumbnail": 4096}
-    for name, limit in limits.items():
-        value = getattr(settings, name)
-        if not 1 <= value <= limit:
-            raise BadInput(name, value, f"a whole number from 1 to {limit}")
-
-
-def _chosen(settings: StudySettings, scores: Mapping[str, Score]) -> dict[str, Score]:
-    """The scores that were asked for; all that the number of pictures allows when none were named."""
-    if not settings.scores:
-        return {name: score for name, score in scores.items() if score.least <= settings.pictures}
-    chosen = choose(settings.scores, scores)
-    for score in chosen.values():
-        if score.least > settings.pictures:
-            raise BadInput("pictures", settings.pictures, f"at least {score.least} for the score {score.name}")
-    return chosen
-
-
-def _primary(settings: StudySettings, scores: Mapping[str, Score]) -> Score | None:
-    """The score that chooses. One that can saturate (an accuracy) is refused when no other one decides beside it."""
-    deciding = [score for score in scores.values() if score.decides]
-    unlimited = [score for score in deciding if score.limit is None]
-    if deciding and not unlimited:
-        expected = "another score that has a better side beside it: it saturates, and then chooses by chance"
-        raise BadInput("scores", ", ".join(score.name for score in deciding) + " alone", expected)
-    if not settings.primary:
-        return unlimited[0] if unlimited else None
-    if settings.primary not in scores or not scores[settings.primary].decides:
-        names = ", ".join(score.name for score in deciding) or "none of these has a better side"
-        raise BadInput("primary", repr(settings.primary), f"one of {names}")
-    return scores[settings.primary]
 
 
 def columns(plan: Plan, row: str) -> list[dict[str, Any]]:

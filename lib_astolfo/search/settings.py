@@ -24,6 +24,10 @@ class StudySettings:
     options: dict[str, Any] = field(default_factory=dict)  # the method's own
     dtype: str = "fp16"  # fp16 bf16 fp32 keep: in which the merge is rounded, as the baked file will be
     ratio: float = 1.0  # where ratio is no axis
+    blocks: Any = None  # ratios per block, where blocks is no axis: a mapping, 20 or 26 numbers, a preset's name
+    snapshot: str = ""  # in place of model b: a run's snapshot, or a LoRA, whose weight is the ratio
+    lora: str = ""  # a LoRA on top of the merge
+    lora_weight: float = 1.0
     axes: dict[str, Any] = field(default_factory=_ratio_axis)  # name to values; ratio, cfg, uncond, prediction, …
     prompts: list[str] = field(default_factory=list)  # taken in turn; more make the answer surer
     negative: str = ""  # the negative prompt, used where the uncond is `host`

@@ -1,28 +1,25 @@
-"""Draws and scores the cells of a plan with the loaded model, its weights merged live."""
+"""Draws and scores the cells of a plan with the loaded model, and what was found so far."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib_astolfo.errors import AstolfoError, Failed, Stopped
-from lib_astolfo.hosts.base import Host, Picture, Progress
-from lib_astolfo.search import sheet
+from lib_astolfo.errors import Stopped
+from lib_astolfo.hosts.base import Host, Progress
+from lib_astolfo.search.drawing import Drawer
+from lib_astolfo.search.order import drawing_order
 from lib_astolfo.search.plan import Cell, Plan
-from lib_astolfo.search.scores import Score, ScoreValues
+from lib_astolfo.search.scores import ScoreValues
 from lib_astolfo.search.store import CellResult, CellStore
 
 if TYPE_CHECKING:
     from lib_astolfo.merging.live import LiveWeights
-
-CELLS_FOLDER = "cells"
-HOLD_SECONDS = 10.0  # how long the host's lock is held at least before others get their turn
-HOLD_APPLIES = 20.0  # … and at least so many times what writing the merge took, which bounds its share
 
 
 @dataclass(frozen=True)
@@ -49,17 +46,6 @@ class StudyResult:
         return None if np.isnan(losses).all() else among[int(np.nanargmin(losses))]
 
 
-@dataclass
-class _Work:
-    """The pictures still to draw, and those drawn for the cell that is under way."""
-
-    pending: list[Cell]
-    done: dict[str, CellResult]
-    drawn: list[Picture] = field(default_factory=list)
-    began: float = 0.0
-    pictures: int = 0  # drawn or found, over all cells
-
-
 def run(
     plan: Plan,
     host: Host,
@@ -78,100 +64,50 @@ def run(
     """
     start = time.monotonic()
     store = CellStore(folder)
-    done = store.read(plan)
-    work = _Work([cell for cell in plan.cells if cell.key not in done], done)
-    work.pictures = len(done) * plan.settings.pictures
-    runner = _Runner(plan, host, live, store, work, report or _silent, on_cell)
-    stopped = False
+    cells = _Missing(plan, store, store.read(plan), on_cell)
+    total, each = len(plan.cells) * plan.settings.pictures, plan.settings.pictures
+    made = len(cells.done) * each
+
+    def seen(count: int, text: str) -> None:
+        nonlocal made
+        made += count
+        (report or _silent)(made, total, text)
+
+    drawer, stopped = Drawer(plan, host, live, folder, seen), False
     try:
-        while work.pending:
-            (progress or _silent)(work.pictures, runner.total, work.pending[0].label)
-            runner.turn()
-        (progress or _silent)(runner.total, runner.total, "")
+        while drawer.cell is not None or cells.pending:
+            (progress or _silent)(made, total, (drawer.cell or cells.pending[0]).label)
+            drawer.turn(cells)
+        (progress or _silent)(total, total, "")
     except Stopped:
-        if not done:
+        if not cells.done:
             raise
-        stopped = bool(work.pending)
-    cells = tuple(done[cell.key] for cell in plan.cells if cell.key in done)
-    return StudyResult(plan, cells, folder, stopped, time.monotonic() - start)
+        stopped = len(cells.done) < len(plan.cells)
+    found = tuple(cells.done[cell.key] for cell in plan.cells if cell.key in cells.done)
+    return StudyResult(plan, found, folder, stopped, time.monotonic() - start)
 
 
 def _silent(done: int, total: int, text: str) -> None:
     """Nobody wants to know."""
 
 
-@dataclass
-class _Runner:
-    """Takes turns with the host's lock: one merge, as many of its cells as fit into the turn, weights put back."""
+class _Missing:
+    """The cells of a plan that its folder lacks, in the order that rewrites the fewest bytes."""
 
-    plan: Plan
-    host: Host
-    live: Callable[[], LiveWeights]
-    store: CellStore
-    work: _Work
-    report: Progress
-    on_cell: Callable[[CellResult], None] | None = None
+    def __init__(
+        self, plan: Plan, store: CellStore, done: dict[str, CellResult], on_cell: Callable[[CellResult], None] | None
+    ) -> None:
+        self.plan, self.store, self.done, self.on_cell = plan, store, done, on_cell
+        self.pending = [cell for cell in drawing_order(plan) if cell.key not in done]
 
-    @property
-    def total(self) -> int:
-        """Pictures of the whole study."""
-        return len(self.plan.cells) * self.plan.settings.pictures
+    def take(self, near: Cell | None) -> Cell | None:
+        return self.pending.pop(0) if self.pending else None
 
-    def turn(self) -> None:
-        """Hold the lock, write the merge of the next cell, draw its cells until time is up, put the weights back."""
-        first = self.work.pending[0]
-        with self.host.lock():
-            self.host.load(self.plan.settings.models["a"])
-            start = time.monotonic()
-            with self.live().temporarily(self.plan.recipe(first)):
-                hold = max(HOLD_SECONDS, HOLD_APPLIES * (time.monotonic() - start))
-                while True:
-                    self.batch()
-                    late = time.monotonic() - start >= hold
-                    if late or not self.work.pending or not self._same_weights(first):
-                        return
+    def hopeless(self, cell: Cell, scores: Mapping[str, ScoreValues]) -> bool:
+        return False
 
-    def _same_weights(self, first: Cell) -> bool:
-        return self.plan.weights_key(self.work.pending[0]) == self.plan.weights_key(first)
-
-    def batch(self) -> None:
-        """Draw the next few pictures of the cell under way, and finish it when it has all."""
-        cell, work = self.work.pending[0], self.work
-        requests = self.plan.requests(cell)
-        if not work.drawn:
-            work.began = time.monotonic()
-        here = requests[len(work.drawn) : len(work.drawn) + self.plan.settings.batch]
-        pictures = self.host.generate(here, progress=lambda *_: self.report(work.pictures, self.total, cell.label))
-        work.drawn += pictures
-        work.pictures += len(pictures)
-        if len(work.drawn) == len(requests):
-            self._finish(cell, [request.prompt for request in requests])
-        self.report(work.pictures, self.total, cell.label)
-
-    def _finish(self, cell: Cell, prompts: list[str]) -> None:
-        work, name = self.work, f"{CELLS_FOLDER}/{self.plan.slug(cell)}.png"
-        scores = evaluate(self.plan.scores, work.drawn, prompts)
-        images = [picture.image for picture in work.drawn]
-        infotext = work.drawn[0].infotext
-        sheet.save(sheet.tiles(images, self.plan.settings.thumbnail), self.store.folder / name, infotext)
-        result = CellResult(cell, scores, name, infotext, time.monotonic() - work.began)
+    def finish(self, result: CellResult) -> None:
         self.store.append(self.plan, result)
-        work.done[cell.key] = result
-        work.drawn = []
-        work.pending.pop(0)
+        self.done[result.cell.key] = result
         if self.on_cell is not None:
             self.on_cell(result)
-
-
-def evaluate(scores: Mapping[str, Score], pictures: Sequence[Picture], prompts: list[str]) -> dict[str, ScoreValues]:
-    """Every score of these pictures; Failed names the score that broke."""
-    array = np.stack([np.asarray(picture.image.convert("RGB")) for picture in pictures])
-    values = {}
-    for name, score in scores.items():
-        try:
-            values[name] = score.function(array, list(prompts))
-        except AstolfoError:
-            raise
-        except (ValueError, IndexError, KeyError, ArithmeticError) as error:
-            raise Failed(f"score {name}: {error}") from error
-    return values

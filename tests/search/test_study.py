@@ -109,7 +109,10 @@ def test_what_was_live_before_is_live_again(workspace: Workspace, tmp_path: Path
         workspace.live().restore()
 
 
-def test_weights_are_written_once_per_ratio(workspace: Workspace, tmp_path: Path) -> None:
+def test_weights_are_written_once_per_ratio(workspace: Workspace, tmp_path: Path, monkeypatch: Any) -> None:
+    from lib_astolfo.search import drawing
+
+    monkeypatch.setattr(drawing, "HOLD_SECONDS", 1000.0)
     written: list[float | None] = []
 
     class Counting:
@@ -118,6 +121,10 @@ def test_weights_are_written_once_per_ratio(workspace: Workspace, tmp_path: Path
             written.append(recipe.ratio)
             with workspace.live().temporarily(recipe):
                 yield
+
+        def apply(self, recipe: Any) -> None:
+            written.append(recipe.ratio)
+            workspace.live().apply(recipe)
 
     plan = plan_for(workspace)
     run(plan, workspace.host, Counting, tmp_path)  # type: ignore[arg-type]
@@ -182,8 +189,12 @@ def test_a_cell_whose_picture_was_deleted_is_drawn_again(workspace: Workspace, t
     assert again == [0]
 
 
-def test_pausing_does_not_hold_the_model(workspace: Workspace, tmp_path: Path) -> None:
+def test_pausing_does_not_hold_the_model(workspace: Workspace, tmp_path: Path, monkeypatch: Any) -> None:
     """``progress`` may wait for hours: nobody else may be kept from the model meanwhile."""
+    from lib_astolfo.search import drawing
+
+    monkeypatch.setattr(drawing, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(drawing, "HOLD_APPLIES", 0.0)
     free: list[bool] = []
 
     def progress(done: int, total: int, text: str) -> None:
@@ -203,10 +214,10 @@ def test_pausing_does_not_hold_the_model(workspace: Workspace, tmp_path: Path) -
 
 def test_long_turns_are_cut(workspace: Workspace, finished: StudyResult, tmp_path: Path, monkeypatch: Any) -> None:
     """A cell drawn over several turns with the lock is the same as one drawn at once."""
-    from lib_astolfo.search import study
+    from lib_astolfo.search import drawing
 
-    monkeypatch.setattr(study, "HOLD_SECONDS", 0.0)
-    monkeypatch.setattr(study, "HOLD_APPLIES", 0.0)
+    monkeypatch.setattr(drawing, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(drawing, "HOLD_APPLIES", 0.0)
     turns: list[int] = []
     cut = drawn(plan_for(workspace), workspace, tmp_path, progress=lambda done, total, text: turns.append(done))
     assert turns[:-1] == [0, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17], "two batches a cell, one a turn"
