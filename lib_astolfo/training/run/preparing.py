@@ -10,6 +10,7 @@ from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.hosts.base import Host, LoadedModel
 from lib_astolfo.training.checkpointing.store import State, Store
 from lib_astolfo.training.forms.shown import Shown
+from lib_astolfo.training.memory.run import review as memory_review
 from lib_astolfo.training.optim.settings import notes as optimiser_notes
 from lib_astolfo.training.run import labels
 from lib_astolfo.training.run.dataset import Dataset
@@ -23,7 +24,7 @@ from lib_astolfo.training.run.settings import RunSettings
 from lib_astolfo.training.run.stepping import Stepping
 from lib_astolfo.training.run.texts import Texts
 from lib_astolfo.training.run.timeline import Timeline
-from lib_astolfo.training.run.trainer import Trainer, trains_text
+from lib_astolfo.training.run.trainer import Trainer, chosen_of, trains_text
 from lib_astolfo.training.run.turns import Turns
 from lib_astolfo.training.run.watched import Watched
 
@@ -68,6 +69,8 @@ class Work:
         with self.turns.locked():
             self.model = self._loaded()
             self.notes += review(settings, self.model, given.gather.processes)
+            chosen = [name for held in chosen_of(settings, self.model).values() for name in held]
+            self.notes += memory_review(settings, self.model, chosen, given.gather.processes)[1]
         self._take(self.model, state)
         self.done = state.step if state is not None else 0
         self.notes += self._said()
@@ -114,6 +117,7 @@ class Work:
             self.trainer.load(state)
         self.stepping.attempt, self.stepping.scale = int(state.values["attempt"]), float(state.values["scale"])
         self.encoders[0].bad.update({item: (name, why) for item, (name, why) in state.values["bad"].items()})
+        self.stepping.told = set(state.values["bad"])
 
     def anew(self) -> None:
         """What is trained as it was before the first step; what was put aside and rolled back is remembered."""
@@ -121,6 +125,7 @@ class Work:
         self.trainer.close()
         self._take(self.model, None)
         self.encoders[0].bad.update(bad)
+        self.stepping.told = set()
         self.bind()
 
     def values(self) -> dict[str, Any]:

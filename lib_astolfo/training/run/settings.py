@@ -25,6 +25,7 @@ from lib_astolfo.training.run.presets import PRESETS
 from lib_astolfo.training.watch.settings import Guards, Previews, Watching
 
 COMPUTE = ("auto", "none", "bf16", "fp16")
+MEMORY = ("refuse", "tell")
 #: What is said at the top and therefore not in a part.
 DERIVED = (
     ("data", "batch_size"),
@@ -56,6 +57,7 @@ class RunSettings:
         compute: autocast of the network: ``none``, ``bf16``, ``fp16`` (with loss scaling), or ``auto``: bf16 on a GPU
             that has it where weights are float32, else none.
         checkpointing: the inside of each block is computed again in the backward pass instead of kept in memory.
+        memory: a run that needs more than is free is refused before it starts (``refuse``), or told of (``tell``).
         cache: folder of cached latents and text states, "" is one beside the run.
     """
 
@@ -76,6 +78,7 @@ class RunSettings:
     accumulate: int = 4
     compute: str = "auto"
     checkpointing: bool = True
+    memory: str = "refuse"
     cache: str = ""
     ema: Ema = field(default_factory=Ema)
     watch: Watching = field(default_factory=Watching)
@@ -93,6 +96,7 @@ class RunSettings:
         checks.number(self, "distill_until", "run", (0.0, 1.0))
         checks.choice(self, "compute", "run", COMPUTE)
         checks.flag(self, "checkpointing", "run")
+        checks.choice(self, "memory", "run", MEMORY)
         if not self.name or any(sign in self.name for sign in '/\\:*?"<>|\0') or self.name.strip(". ") != self.name:
             raise BadInput("name", repr(self.name), "a name that a file can have")
         if self.preset and self.preset not in PRESETS:
