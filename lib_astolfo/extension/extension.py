@@ -53,6 +53,7 @@ class Extension:
     def _check_axis(self, label: str, values: Sequence[Any]) -> None:
         from . import axes
 
+        self.live.shows.check_axis(label)
         axes.check(self.served.workspace, label, values)
 
     def on_model_loaded(self, sd_model: Any) -> None:

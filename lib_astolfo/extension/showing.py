@@ -41,6 +41,11 @@ class Shows:
         model: Any = made.host.model if made is not None else None
         return model if model is not None and model.showing is not None else None
 
+    def check_axis(self, label: str) -> None:
+        """The plot draws nothing for a cell that fails: refuse before it begins. Errors: BadInput."""
+        if self.model is not None:
+            _ratio("", {label: 1.0})
+
     def sampling(self) -> Sampling | None:
         """How what is shown is read, where that is otherwise than the loaded checkpoint by itself; else None."""
         made, model = self._served.made, self.model

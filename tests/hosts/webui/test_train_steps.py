@@ -17,11 +17,12 @@ TEXT = ("cond_stage_model.", "conditioner.")
 #: What no prompt reaches: parts of text encoders behind the layer that is read, and the scale of a loss.
 UNREAD = ("logit_scale", "transformer.text_model.encoder.layers.11.", "text_model.final_layer_norm", "resblocks.11.")
 UNREAD_TOO = ("transformer.resblocks.31.", "token_embedding", "text_projection", "ln_final")
+TILED = {"hypertile_enable_unet": True, "hypertile_max_tile_unet": 0}
 LEFT: dict[str, dict[str, Any]] = {
     "lora": {},
     "tiling": {"tiling": True},
     "token merging": {"override_settings": {"token_merging_ratio": 0.5}},
-    "hypertile": {"width": 256, "height": 256, "override_settings": {"hypertile_enable_unet": True}},
+    "hypertile": {"width": 256, "height": 256, "override_settings": TILED},
     "hires": {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7, "hr_cfg": 5.0},
     "refiner": {"refiner_switch_at": 0.5},
 }
