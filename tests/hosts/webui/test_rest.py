@@ -60,7 +60,8 @@ def test_checkpoints_and_the_loaded_one(rest: Host) -> None:
     assert found["sdxl-v.safetensors"]["short_hash"] == known["hash"]
     state = rest.client.get(f"{V1}/sampling")
     assert (state["model"], state["source"]) == ("sdxl-v.safetensors", "checkpoint")
-    assert rest.client.get(f"{V1}/live") == {"model": "sdxl-v.safetensors", "recipe": None, "description": "", "training": None}
+    live = rest.client.get(f"{V1}/live")
+    assert live == {"model": "sdxl-v.safetensors", "recipe": None, "description": "", "training": None}
 
 
 def test_what_is_put_holds_for_pictures_with_the_panel_off(rest: Host) -> None:
