@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lib_astolfo.errors import Failed
@@ -65,10 +66,20 @@ def work(settings: TrainSettings, workspace: Workspace, task: Task) -> dict[str,
             within=train_data.within(settings, workspace),
         )
         outcome = run.go()
+    if not train_many.rank() and outcome.ended != "discarded":
+        _draw(folder, settings)
     made = result(settings, folder, outcome, time.monotonic() - began)
     if outcome.ended == "guard" and not train_many.rank():
         raise Failed(f"{outcome.why} {made['summary']}")
     return made
+
+
+def _draw(folder: Path, settings: TrainSettings) -> None:
+    """The curves of the run's history as a picture; without matplotlib there is none."""
+    from lib_astolfo.training.watch import figures
+
+    with suppress(ImportError, OSError):
+        figures.write(folder, settings.run().watch.window)
 
 
 def _together(joined: Any) -> None:

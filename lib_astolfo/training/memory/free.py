@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.hosts.base import LoadedModel
 from lib_astolfo.training.memory.estimate import Standing
 
@@ -24,6 +25,13 @@ def standing(model: LoadedModel) -> Standing:
         frozenset(name for name, tensor in weights.items() if tensor.device.type == model.device.type),
         model.device.type,
     )
+
+
+def standing_of_file(file: CheckpointFile, device: str, dtype: str = "") -> Standing:
+    """A model that is not loaded, as it will be: in ``dtype``, or "" in what the file has."""
+    held = {name: entry for name, entry in file.tensors.items() if entry.dtype.is_floating_point}
+    dtypes = {name: dtype or DTYPES.get(entry.dtype, str(entry.dtype)) for name, entry in held.items()}
+    return Standing({name: tuple(entry.shape) for name, entry in held.items()}, dtypes, frozenset(), device)
 
 
 def free(device: torch.device) -> int | None:

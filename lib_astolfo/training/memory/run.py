@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lib_astolfo.hosts.base import LoadedModel
-from lib_astolfo.training.memory.advice import check
+from lib_astolfo.training.memory.advice import cheapest, check
 from lib_astolfo.training.memory.estimate import GIB, Choice, Estimate, Standing, estimate
 from lib_astolfo.training.memory.free import free, standing
 
@@ -45,6 +45,21 @@ def choice_of(settings: RunSettings, now: Standing, device: torch.device, proces
         ("cpu" if settings.ema.device == "cpu" else "device") if settings.ema.decay else "",
         settings.show.ratio not in (0.0, own) or settings.show.weights == "ema",
     )
+
+
+def table(settings: RunSettings, now: Standing, chosen: Sequence[str], processes: int = 1) -> dict[str, Any]:
+    """For a report before the start: ``parts``, ``needed``, ``free`` (None: not known) in bytes; ``fits``; and where it
+    does not, ``instead``: the settings that give up least among those that fit, and what they need."""
+    device = torch.device(now.device)
+    choice = choice_of(settings, now, device, processes)
+    names = [name for name in chosen if name in now.shapes]
+    found, unused = estimate(now, names, choice), free(device)
+    fits = unused is None or found.needed <= unused
+    made: dict[str, Any] = {"parts": dict(found.parts), "needed": found.needed, "free": unused, "fits": fits}
+    if unused is not None and not fits:
+        fit = cheapest(now, names, choice, unused)
+        made["instead"] = None if fit is None else {"settings": list(fit.settings), "needed": fit.estimate.needed}
+    return made
 
 
 def review(

@@ -84,34 +84,29 @@ class Watch:
         self, done: int, network: Network, sets: Mapping[str, Sequence[Looked]], batch: int = 8
     ) -> list[Alarm]:
         """Look at ``sets``: ``held_out``, then ``trained``, then any others; empty ones are passed over."""
-        self._made["validation"].add(done)
-        sampling, settings, alarms = self.objective.sampling, self.settings.validation, []
+        sampling, settings, rows = self.objective.sampling, self.settings.validation, []
         for name, items in sets.items():
             if items:
                 errors = validation.measure(network, items, sampling, settings, batch=batch)
-                row = validation.row(name, done, errors, sampling, settings, self._measure.spectrum)
-                alarms += self._take(row)
-        return alarms
+                rows.append(validation.row(name, done, errors, sampling, settings, self._measure.spectrum))
+        return self._all("validation", done, rows)
 
     def drift(
         self, done: int, network: Network, pictures: Pictures, unconds: Mapping[str, Conditioning]
     ) -> list[Alarm]:
         """Compare zero with null (``diffusion.probe_uncond``). ``unconds``: one row each of zero, null and comma."""
-        self._made["drift"].add(done)
         row = drift.measure(network, pictures, unconds, self.objective.sampling, self.settings.drift)
-        return self._take({"kind": "drift", "step": done, **row})
+        return self._all("drift", done, [{"kind": "drift", "step": done, **row}])
 
     def preview(self, done: int, draw: Draw) -> list[Alarm]:
         """Draw pictures, put them on the contact sheet, and look whether they have collapsed."""
-        self._made["preview"].add(done)
         drawn = self.album.draw(done, draw)
-        base = collapse.features(self.album.base())
-        alarms: list[Alarm] = []
+        base, rows = collapse.features(self.album.base()), []
         for ratio, paths in drawn.items():
             said = collapse.judge(collapse.features(paths), base, self.guards.collapse_strength)
-            alarms += self._take({"kind": "preview", "step": done, "ratio": ratio, **said})
+            rows.append({"kind": "preview", "step": done, "ratio": ratio, **said})
         self._board.sheet(write_sheet(self.album), done)
-        return alarms
+        return self._all("preview", done, rows)
 
     def cut(self, done: int) -> None:
         """Take everything back to the state after ``done`` steps; to be called when a run is taken up, too."""
@@ -143,6 +138,11 @@ class Watch:
             self._detectors.take(row)
             if row["kind"] in self._made:
                 self._made[row["kind"]].add(row["step"])
+
+    def _all(self, kind: str, done: int, rows: Sequence[Mapping[str, Any]]) -> list[Alarm]:
+        """The rows of a measurement that was made to its end."""
+        self._made[kind].add(done)
+        return [alarm for row in rows for alarm in self._take(row)]
 
     def _take(self, row: Mapping[str, Any]) -> list[Alarm]:
         written: Row = self.history.append(row)
