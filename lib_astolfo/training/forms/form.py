@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.hosts.base import LoadedModel
 
+from .layers import widening
 from .network import Network
-from .places import Places
+from .places import Places, around
 from .settings import FormSettings
 from .slots import Slots
 from .witness import Witness
@@ -103,7 +104,10 @@ class Form(ABC):
         self.check_apart()
         self._attached = True
         try:
-            with self.network.ready(checkpointing=checkpointing), self._standing_in(self.now(values)):
+            with ExitStack() as stack:
+                stack.enter_context(self.network.ready(checkpointing=checkpointing))
+                stack.enter_context(self._standing_in(self.now(values)))
+                stack.enter_context(around(widening(self.network)))
                 yield
         finally:
             self._attached = False

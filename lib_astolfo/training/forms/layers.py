@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .network import Network, autocasts, reader
@@ -65,3 +66,17 @@ def total(base: Tensor, change: Tensor) -> Tensor:
     """Their sum in the wider dtype; in the base's, where autocast does not choose it."""
     found = base + change
     return found if found.dtype == base.dtype or autocasts(base.device) else found.to(base.dtype)
+
+
+def widening(network: Network) -> Iterator[Around]:
+    """Norms of half precision on the processor, which has no autocast for them: it takes parameters in float32 only
+    where the input is in another precision."""
+    for module in network.norms:
+        held = module._parameters.get("weight")
+        if held is not None and held.device.type == "cpu" and held.dtype in (torch.float16, torch.bfloat16):
+            slots = [Slot(module, attr, one.shape) for attr, one in module._parameters.items() if one is not None]
+            yield module, _Replacing([(slot, _wide) for slot in slots])
+
+
+def _wide(parameter: Tensor) -> Tensor:
+    return parameter.float() if autocasts(parameter.device) else parameter

@@ -26,6 +26,7 @@ class Network:
     def __init__(self, roots: Iterable[nn.Module]) -> None:
         modules = list(dict.fromkeys(module for root in roots for module in root.modules()))
         self.parents = {module.out_proj: module for module in modules if isinstance(module, nn.MultiheadAttention)}
+        self.norms = [module for module in modules if isinstance(module, (nn.LayerNorm, nn.GroupNorm))]
         self._parameters = [(module._parameters, attr) for module in modules for attr in module._parameters]
         self._buffers = [(module._buffers, attr) for module in modules for attr in module._buffers]
         self._flagged = [(module, flag) for module in modules for flag in _FLAGS if flag in module.__dict__]
