@@ -12,6 +12,7 @@ from torch import Tensor
 from lib_astolfo.diffusion.conditioning import Conditioning
 from lib_astolfo.diffusion.pictures import Pictures
 from lib_astolfo.diffusion.uncond import zero
+from lib_astolfo.errors import Failed
 from lib_astolfo.hosts.base import Picture, PictureRequest
 from lib_astolfo.training.data.order import Seen
 from lib_astolfo.training.data.samples import Plan, plan
@@ -59,11 +60,18 @@ class Measuring:
             return trainer.model.predict(x, timestep, cond.to(trainer.model.device)).float()
 
     def spread(self) -> list[Tensor]:
-        """Latents of as many trained pictures as are needed to see how they are spread, from all over the list."""
+        """Latents of as many trained pictures as are needed to see how they are spread, from all over the list.
+
+        Raises Failed where none can be used.
+        """
         items = self.seeing.trained
         stride = max(1, len(items) // SPREAD)
         found = (self._latent(item) for item in items[::stride][:SPREAD])
-        return [latent for latent in found if latent is not None]
+        kept = [latent for latent in found if latent is not None]
+        if not kept:
+            why = next(iter(self.latents.bad.values()))
+            raise Failed(f"no picture can be used: {why[1]}")
+        return kept
 
     def sets(self, validation: Validation) -> dict[str, Sequence[Looked]]:
         """Held-out and trained pictures, as many of these as of those; encoded once, unless encoders are trained."""

@@ -10,10 +10,11 @@ MARGIN = 20  # steps before a jump was seen that its cause may lie
 
 
 def trusted(work: Work, alarm: Alarm | None, done: int) -> int:
-    """The last step whose state is taken for good. A step that was skipped has changed nothing; a jump was seen some
-    steps late, a divergence windows late, a collapse at the next preview."""
+    """The last step whose state is taken for good: before those that were skipped; a jump was seen some steps late, a
+    divergence windows late, a collapse at the next preview."""
     settings = work.given.settings
     late = {
+        "nonfinite": settings.guards.skips,
         "jump": MARGIN,
         "divergence": 2 * settings.watch.window,
         "collapse": settings.previews.every,

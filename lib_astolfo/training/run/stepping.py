@@ -24,7 +24,8 @@ Between = Callable[[], None]
 
 
 class Stepping:
-    """Steps of a run. ``attempt``: roll-backs so far; ``scale``: what they left of the learning rates."""
+    """Steps of a run. ``attempt``: roll-backs so far; ``scale``: what they left of the learning rates; ``told``: ids of
+    pictures whose putting aside was told."""
 
     def __init__(
         self, settings: RunSettings, dataset: Dataset, timeline: Timeline, turns: Turns, gather: Gather
@@ -32,6 +33,7 @@ class Stepping:
         self.settings, self.dataset, self.timeline = settings, dataset, timeline
         self.turns, self.gather = turns, gather
         self.attempt, self.scale = 0, 1.0
+        self.told: set[str] = set()
 
     def make(self, trainer: Trainer, number: int, between: Between) -> StepSeen:
         """Make step ``number``. ``between`` is called without the lock between passes and may raise; then, and when the
@@ -45,14 +47,14 @@ class Stepping:
         step = steps.draw(self.settings, seeing.settings, seeing.trained, batch, when)
         parts = steps.passes(batch, self.settings.batch, self.gather.rank, self.gather.processes)
         rates = self._open(trainer, place, len(parts))
-        known = set(trainer.grads.latents.bad)
         try:
             made, report, seconds = self._passes(trainer, step, parts, between)
         except BaseException:
             trainer.optimiser.drop()
             raise
         found = self._joined(step, made)
-        bad = {name: why for item, (name, why) in trainer.grads.latents.bad.items() if item not in known}
+        bad = {name: why for item, (name, why) in trainer.grads.latents.bad.items() if item not in self.told}
+        self.told.update(trainer.grads.latents.bad)
         return _seen(step, place, found, report, rates, (bad, seconds))
 
     def _open(self, trainer: Trainer, place: Place, passes: int) -> Mapping[str, float]:

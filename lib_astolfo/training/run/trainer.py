@@ -80,8 +80,11 @@ class Trainer:
         self.optimiser.begin(number, known, self.scale.value if self.scale else 1.0, passes)
 
     def compute(self, step: Step, rows: Sequence[int]) -> Part:
-        """One pass, with its backward pass."""
-        return self.grads.run(step, rows, self.optimiser.backward)
+        """One pass, with its backward pass, if it has a picture."""
+        part = self.grads.run(step, rows, self.optimiser.backward)
+        if not part.rows:
+            self.optimiser.pass_over()
+        return part
 
     def close_step(self, gather: Gather) -> Report:
         """Update the weights, or skip; every process does the same."""

@@ -36,14 +36,14 @@ def host(folder: Path, outputs: Path) -> StandaloneHost:
     return made
 
 
-def pictures(folder: Path, count: int = 8) -> Path:
-    """Captioned pictures of three shapes."""
+def pictures(folder: Path, count: int = 8, sizes: tuple[tuple[int, int], ...] = SIZES) -> Path:
+    """Captioned pictures of these shapes."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(5)
     for index in range(count):
-        wide, high = SIZES[index % len(SIZES)]
+        wide, high = sizes[index % len(sizes)]
         pixels = random.integers(0, 255, (high, wide, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index:02}.png")
         (folder / f"{index:02}.txt").write_text(f"cat {index}, red, small, on a mat", encoding="utf-8")
@@ -92,3 +92,8 @@ def checksum(tensors: dict[str, Tensor]) -> int:
         found = zlib.crc32(name.encode(), found)
         found = zlib.crc32(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes(), found)
     return found
+
+
+def finite(parts: dict[str, dict[str, Tensor]]) -> bool:
+    """Whether every number of a state is."""
+    return all(bool(torch.isfinite(tensor).all()) for held in parts.values() for tensor in held.values())
