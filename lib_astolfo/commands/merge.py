@@ -139,7 +139,7 @@ def write(
     uncond: Uncond | None = None,
     header: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The same for ``merge`` and ``bake``; ``uncond`` is noted in the header and in the yaml, ``header`` in the header."""
+    """The same for ``merge`` and ``bake``; ``uncond`` is noted in header and yaml, ``header`` in the header alone."""
     from lib_astolfo.checkpoints.metadata import build
     from lib_astolfo.merging.engine import merge
 

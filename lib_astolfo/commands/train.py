@@ -39,7 +39,8 @@ def check(settings: TrainSettings, workspace: Workspace) -> TrainSettings:
     """
     from lib_astolfo.training.run.review import review
 
-    settings = resumed(settings, workspace) if settings.resume else settings
+    if settings.resume and (settings.changes or not settings.name):  # else they are complete already
+        settings = resumed(settings, workspace)
     if not settings.data.sources:
         raise BadInput(
             "data.sources", "none", "at least one data set: [{path: folder}], or digits for the laboratory's"

@@ -91,6 +91,9 @@ def to_bake(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
     trained, ratio = settings_of(run), read_ratio(1.0 if settings.ratio is None else settings.ratio, "ratio")
     path = snapshot(run, settings.snapshot)
     made = {**recipe_of(trained, run.name_of(path), ratio), "dtype": settings.dtype}
+    parent = _header(path).get("astolfo.parent.hash", "")
+    if parent:
+        made["hashes"] = {trained.model: parent}  # another file of that name is not what it was trained on
     output = settings.output or f"{run.name}-{train_runs.step_of(path)}-{ratio:g}"
     uncond = settings.uncond or uncond_of(trained)
     plain = {name: getattr(type(settings)(), name) for name in ("ratio", "dtype", "training", "snapshot")}
@@ -99,15 +102,20 @@ def to_bake(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
 
 def header_of(settings: BakeSettings, workspace: Workspace) -> dict[str, str]:
     """What the headers of a recipe's snapshots say of their trainings: objective, data, parent. The last counts."""
-    from lib_astolfo.checkpoints.reader import CheckpointFile
-
     from .merge import recipe_of as recipe_in
 
     found: dict[str, str] = {}
     for name in recipe_in(settings).lora_files():
-        with CheckpointFile.open(workspace.resolve(name)) as file:
-            found.update({key: text for key, text in file.metadata.items() if key.startswith(CARRIED)})
+        header = _header(workspace.resolve(name))
+        found.update({key: text for key, text in header.items() if key.startswith(CARRIED)})
     return found
+
+
+def _header(path: Path) -> Mapping[str, str]:
+    from lib_astolfo.checkpoints.reader import CheckpointFile
+
+    with CheckpointFile.open(path) as file:
+        return dict(file.metadata)
 
 
 def to_grid(settings: GridSettings, workspace: Workspace) -> GridSettings:
