@@ -48,9 +48,10 @@ class Trainer:
             parameter.requires_grad_(True)
         self.optimiser = Optimiser(groups, settings.optimiser)
         self.average = self._average()
-        dtypes = {tensor.dtype for tensor in model.weights().values() if tensor.is_floating_point()}
+        weights = model.weights()
+        dtypes = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
         trained = {parameter.dtype for parameter in self._own.values()}
-        network = {model.weights()[name].dtype for name in self.form.names} or dtypes
+        network = {weights[name].dtype for name in self.form.names} or dtypes
         self.grads = Grads(
             settings, model, self.form, encoders, choose(settings.compute, model.device, network, trained)
         )
