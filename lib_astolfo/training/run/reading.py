@@ -122,9 +122,9 @@ def _simple(kind: Any, value: Any, name: str) -> Any:
 
 def _full(said: str, where: str, names: tuple[str, ...]) -> str:
     """The key in full for what a class calls it (``times.minimum``, ``minimum``, ``source.path``)."""
-    if not where:
-        return said
     first, _, rest = said.partition(".")
+    if not where:
+        return rest if first not in names and rest.split(".")[0] in names else said
     if first in names:
         return f"{where}.{said}"
     if rest.split(".")[0].split(" ")[0] in names:

@@ -17,9 +17,9 @@ from lib_astolfo.training.checkpointing.store import State, Store
 from tests.training.run import small
 
 ROOT = Path(__file__).resolve().parents[3]
-KILLS, STEPS = 5, 32
+KILLS, STEPS = 3, 20
 CHANGES = {
-    "plan": {"epochs": 8},
+    "plan": {"epochs": 5},
     "accumulate": 2,
     "batch": 1,
     "save": {"steps": 1, "keep": 2},
