@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 LAST = "last"
 CARRIED = ("astolfo.training", "astolfo.dataset", "astolfo.parent")  # header entries that go from a snapshot to a bake
-SNAPSHOTS_AT_ONCE = 4  # in a grid; the last ones
+SNAPSHOTS_AT_ONCE = 3  # in a grid; the last ones
+WEAKER = 0.6  # of the CFG scale: a ratio that is best at one scale alone may only stand in for another
 CAPTIONS = 8  # prompts of a grid, where none are given
 
 
@@ -119,7 +120,7 @@ def _header(path: Path) -> Mapping[str, str]:
 
 
 def to_grid(settings: GridSettings, workspace: Workspace) -> GridSettings:
-    """``grid training=NAME``: its base, snapshots and prediction; ratio x uncond where no axes are given.
+    """``grid training=NAME``: its base, snapshots and prediction; ratio x CFG x uncond where no axes are given.
 
     Errors: BadInput.
     """
@@ -129,13 +130,15 @@ def to_grid(settings: GridSettings, workspace: Workspace) -> GridSettings:
     if not shown:
         snapshot(run)
     axes = {"snapshot": [run.name_of(path) for path in shown]}
-    given = settings.axes if settings.axes != plain.axes else {**plain.axes, "uncond": ["zero", "null"]}
+    cfg = settings.cfg if settings.cfg != plain.cfg else trained.previews.cfg
+    wide = {**plain.axes, "cfg": [round(WEAKER * cfg, 2), cfg], "uncond": ["zero", "null"]}
+    given = settings.axes if settings.axes != plain.axes else wide
     changes: dict[str, Any] = {
         "models": settings.models or {"a": trained.model},
         "axes": {**axes, **given},
         "prediction": settings.prediction or words_of(trained),
         "prompts": settings.prompts or list(trained.previews.prompts) or captions(trained),
-        "cfg": settings.cfg if settings.cfg != plain.cfg else trained.previews.cfg,
+        "cfg": cfg,
     }
     return replace(settings, training="", dtype="keep" if settings.dtype == plain.dtype else settings.dtype, **changes)
 
