@@ -20,10 +20,14 @@
     return element;
   }
 
-  async function ask(path, method) {
-    const answer = await fetch(API + path, { method: method || "GET", credentials: "same-origin" });
-    if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
-    return answer.json();
+  /** The answer as JSON; an error has the server's own words. */
+  async function ask(path, method, body) {
+    const sent = body ? { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } } : {};
+    const answer = await fetch(API + path, { method: method || "GET", credentials: "same-origin", ...sent });
+    if (answer.ok) return answer.json();
+    const told = await answer.json().catch(() => ({}));
+    const words = told.error || (told.where && `${told.where}: found ${told.found}; expected ${told.expected}`);
+    throw Object.assign(new Error(words || `${answer.status} ${answer.statusText}`), { status: answer.status });
   }
 
   const jobPath = (job) => `jobs/${encodeURIComponent(job.id)}`;
@@ -85,7 +89,7 @@
     const percent = total > 0 ? Math.min(100, Math.floor((100 * done) / total)) : 0;
     strip.done.style.width = `${percent}%`;
     strip.rail.setAttribute("aria-valuenow", percent);
-    const words = [total > 0 && `${percent} %`, left != null && `${duration(left)} left`, busy.length > 1 && `${busy.length - 1} waiting`];
+    const words = [total > 0 && `${percent} %`, left != null && `${duration(left)} left`, busy.length > 1 && `${busy.length - 1} more`];
     strip.left.textContent = words.filter(Boolean).join(" · ");
   }
 
@@ -99,8 +103,10 @@
   function showLive(state) {
     const place = one(".astolfo-live");
     if (!place) return;
-    place.hidden = !state.recipe;
-    place.textContent = state.recipe ? `Live merge in ${state.model}: ${state.description}` : "";
+    const { training } = state, words = [state.recipe && `Live merge in ${state.model}: ${state.description}`];
+    if (training) words.push(`Training ${training.name} has ${training.model}: pictures are drawn at ratio ${number(training.ratio)} of ${training.weights === "ema" ? "its average" : "what it has learnt"}`);
+    place.hidden = !words.some(Boolean);
+    place.textContent = words.filter(Boolean).join(" · ");
   }
 
   /** Whether the tab is to be seen: in a WebUI it is one of many, and may not be there at all. */

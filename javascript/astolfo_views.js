@@ -119,8 +119,11 @@
       view.last = event.number;
       if (event.data && event.data.picture) view.told[event.data.picture] = event;
     }
-    showWords(view, job);
-    showFiles(view, job);
+    if (window.astolfoTab.showTraining && ["train", "caption"].includes(job.kind)) await window.astolfoTab.showTraining(view, job);
+    else {
+      showWords(view, job);
+      showFiles(view, job);
+    }
     view.over = !BUSY.includes(job.state);
   }
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lib_astolfo.training.data.scan import Item, Scanned
     from lib_astolfo.training.data.settings import DataSettings
 
-HEIGHT = 96  # pixels of a small picture
+HEIGHT = 72  # pixels of a small picture
 MOST = 240  # of them in all
 LEAST = 4  # of a bucket
 COLUMNS = 12

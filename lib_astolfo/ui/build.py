@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from . import compat, html, lab, merge, models, script, search
+from . import compat, html, lab, merge, models, script, search, train
 from .server import style
 
 if TYPE_CHECKING:
@@ -25,9 +25,12 @@ def build(workspace: Workspace) -> gr.Blocks:
                     merge.build(workspace)
                 with gr.TabItem("Search", elem_id="astolfo_tab_search"):
                     fill_search = search.build(workspace)
+                with gr.TabItem("Train", elem_id="astolfo_tab_train"):
+                    fill_train = train.build(workspace)
                 with gr.TabItem("Models", elem_id="astolfo_tab_models"):
                     fill_models = models.build(workspace)
         fill_search(page)
+        fill_train(page)
         fill_models(page)
         compat.on(page.load, None, js=script.LOADER)
     return page
@@ -45,8 +48,11 @@ def inside(workspace: Workspace, key: str = "") -> gr.Blocks:
                 lab.build(workspace)
             with gr.TabItem("Merge", elem_id="astolfo_tab_merge"):
                 merge.build(workspace)
+            with gr.TabItem("Train", elem_id="astolfo_tab_train"):
+                fill_train = train.build(workspace)
             with gr.TabItem("Models", elem_id="astolfo_tab_models"):
                 fill_models = models.build(workspace)
+        fill_train(page)
         fill_models(page)
     return page
 

@@ -24,7 +24,7 @@ class Form:
     """
 
     prefix: str
-    applies: Mapping[str, tuple[str, Collection[str]]] = field(default_factory=dict)
+    applies: Mapping[str, tuple[str, Collection[Any]]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
     beside: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Form:
         if name not in self.applies:
             return True
         other, wanted = self.applies[name]
-        return values[other] in wanted
+        return values[other] in wanted and self.shown(other, values)
 
     def connect(self) -> None:
         """Show and hide fields as those that they depend on change."""

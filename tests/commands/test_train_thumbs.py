@@ -38,12 +38,12 @@ def test_a_sheet_for_each_bucket(data: tuple[DataSettings, Scanned], tmp_path: P
     ]
     assert seen[-1][:2] == (15, 16) and made[0]["items"][0]["caption"] == "a wide one"
     with Image.open(tmp_path / "job" / made[1]["file"]) as sheet:
-        assert sheet.size == (12 * 96, 2 * 96)
+        assert sheet.size == (12 * 72, 2 * 72)
     with Image.open(tmp_path / "job" / made[0]["file"]) as sheet:
-        assert sheet.size == (192, 96)
-        assert sheet.getpixel((96, 48))[2] > 200 and sheet.getpixel((4, 48))[0] > 200
-        reds = sum(sheet.getpixel((x, 48))[0] > 128 for x in range(192))
-        assert reds == pytest.approx(96, abs=6)  # of 200 of its 400 pixels, 100 are red
+        assert sheet.size == (144, 72)
+        assert sheet.getpixel((72, 36))[2] > 200 and sheet.getpixel((4, 36))[0] > 200
+        reds = sum(sheet.getpixel((x, 36))[0] > 128 for x in range(144))
+        assert reds == pytest.approx(72, abs=5)  # of 200 of its 400 pixels, 100 are red
 
 
 def test_of_many_a_part_and_of_lost_ones_none(

@@ -167,7 +167,9 @@ def test_the_page_names_its_fields_and_exposes_no_api(workspace: Workspace) -> N
 def test_one_primary_button_a_panel(workspace: Workspace) -> None:
     page = build.build(workspace)
     primary = [c["props"]["elem_id"] for c in page.config["components"] if c["props"].get("variant") == "primary"]
-    assert primary == [f"astolfo_{name}" for name in ("lab_draw", "merge_start", "search_start", "models_probe")]
+    assert primary == [
+        f"astolfo_{name}" for name in ("lab_draw", "merge_start", "search_start", "train_start", "models_probe")
+    ]
 
 
 def test_every_field_has_a_word_of_help(workspace: Workspace) -> None:

@@ -134,7 +134,7 @@ def _length(draft: Draft) -> None:
         draft.carry("max_train_epochs", "plan.epochs", epochs)
         draft.inert("max_train_steps", "max_train_epochs stands before it")
         return
-    draft.set("plan.epochs", 1_000_000)
+    draft.set("plan.epochs", max(1, steps))  # an epoch has a step at least
     draft.carry("max_train_steps", "plan.steps", steps)
     if "max_train_steps" not in draft.given:
         draft.tell("carried", "max_train_steps", f"plan.steps = {steps}, the program's default", value=steps)
