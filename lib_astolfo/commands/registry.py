@@ -59,6 +59,14 @@ _ALL = (
     Command("extract", "What a model has learnt, as a LoRA", _HERE + "extract", "ExtractSettings", background=True),
     Command("lora", "LoRA files: info, merge, resize", _HERE + "lora", "LoraSettings", True, "loras"),
     Command(
+        "search",
+        "Find the best ratio, uncond or block ratios",
+        _HERE + "search",
+        "SearchSettings",
+        background=True,
+        weights=True,
+    ),
+    Command(
         "grid",
         "Draw and score over ratio, CFG, uncond, …",
         _HERE + "grid",

@@ -46,3 +46,30 @@ class StudySettings:
     primary: str = ""  # the score that chooses the winner; empty: the first that has a better side
     batch: int = 16  # pictures drawn between two reports of progress
     thumbnail: int = 512  # longest side, in pixels, of a picture in the sheets
+
+
+@dataclass(frozen=True)
+class SearchSettings(StudySettings):
+    """A search: cells that are chosen by what the earlier ones gave, kept in a database that several workers share.
+
+    ``axes``: for ``refine`` the values of all axes but the refined one; for the samplers a list of values to choose
+    from, or a range ``0-1`` or ``0-1 (+0.05)``; ``blocks: 0-1`` searches a ratio for every block.
+    """
+
+    strategy: str = "refine"  # refine, grid, additive, tpe, gp, cmaes
+    study: str = ""  # URL of the database: sqlite:///file.db, postgresql://…, mysql://…; empty: a file in the folder
+    name: str = "search"  # of the study in the database
+    axis: str = "ratio"  # what `refine` refines
+    low: float = 0.0  # its range
+    high: float = 1.0
+    coarse: int = 5  # its first values
+    finer: int = 4  # values added between the best one's neighbours in every later round
+    rounds: int = 4  # at most
+    within: float = 0.05  # end when the 95 % interval of the optimum is no wider
+    guard: bool = True  # draw the trained model alone at lower CFGs too, where a merge below full strength is best
+    evaluations: int = 60  # cells at most, of the samplers
+    each_round: int = 4  # cells that a sampler chooses at once, for the workers to share
+    look: int = -1  # pictures after which hopeless cells are ended; 0: never; -1: a quarter of the pictures
+    block_names: list[str] = field(default_factory=list)  # blocks that are searched; empty: all of the layout
+    warm_start: str = ""  # a table of auto-MBW's evaluations, whose best rows are tried first
+    warm_rows: int = 4  # how many of them

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from lib_astolfo.search.axes import AXES, show
 from lib_astolfo.search.plan import columns
 from lib_astolfo.sheets.drawing import GAP, INK, LABEL, LINE, MARGIN, MARK, MAX_SIDE, PAPER, SOFT, fit, font
+from lib_astolfo.sheets.drawing import keep as keep
 from lib_astolfo.sheets.drawing import save as save
 from lib_astolfo.sheets.drawing import tiles as tiles
 from lib_astolfo.sheets.drawing import tiles_across as tiles_across

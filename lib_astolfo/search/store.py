@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,12 @@ def _values_from_dict(data: Mapping[str, Any]) -> ScoreValues:
     return ScoreValues(float(data["mean"]), float(data["error"]), each)
 
 
+def result_from_dict(cell: Cell, names: Iterable[str], data: Mapping[str, Any]) -> CellResult:
+    """A line of the file as a result, with those of these scores that it has."""
+    scores = {name: _values_from_dict(data["scores"][name]) for name in names if name in data["scores"]}
+    return CellResult(cell, scores, data["picture"], data["infotext"], data["seconds"])
+
+
 class CellStore:
     """Reads and appends the cells of one folder. A cell counts only under the fingerprint of the same study."""
 
@@ -66,8 +72,7 @@ class CellStore:
                 continue
             if line["picture"] and not (self.folder / line["picture"]).is_file():
                 continue
-            scores = {name: _values_from_dict(line["scores"][name]) for name in plan.scores}
-            found[cell.key] = CellResult(cell, scores, line["picture"], line["infotext"], line["seconds"])
+            found[cell.key] = result_from_dict(cell, plan.scores, line)
         return found
 
     def _lines(self) -> Iterator[dict[str, Any]]:

@@ -54,6 +54,15 @@ def save(image: Image.Image, path: Path, infotext: str) -> Path:
     return path
 
 
+def keep(content: bytes, path: Path) -> Path:
+    """Write a PNG that was drawn elsewhere; the file is complete or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_bytes(content)
+    partial.replace(path)
+    return path
+
+
 def font(size: int, *, bold: bool = False) -> Any:
     """A font with Latin, Greek and Cyrillic letters: matplotlib's where it is, else Pillow's own."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"

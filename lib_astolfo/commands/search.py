@@ -1,0 +1,185 @@
+"""``search``: which ratio, uncond or block ratios are best, found with few pictures, by one machine or many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_astolfo.errors import BadInput, Stopped
+from lib_astolfo.search.settings import SearchSettings as StudySearch
+
+from . import grid
+
+if TYPE_CHECKING:
+    from lib_astolfo.jobs import Task
+    from lib_astolfo.search.ledger import Ledger
+    from lib_astolfo.search.plan import Plan
+    from lib_astolfo.search.store import CellResult
+    from lib_astolfo.search.strategies.base import Strategy
+
+    from .workspace import Workspace
+
+LOCAL = ("folder", "study", "worker", "check")  # what each worker has for itself
+DATABASE = "study.db"
+MAX_CHECK = 10_000
+TITLE = "The search"
+SAMPLERS = ("additive", "tpe", "gp", "cmaes")
+
+
+@dataclass(frozen=True)
+class SearchSettings(StudySearch):
+    """A search, and where it is kept. Run again in the same folder, or with the same study URL, it goes on."""
+
+    axes: dict[str, Any] = field(default_factory=dict)  # of `refine` besides the ratio; of samplers what is searched
+    folder: str = ""  # a name in the outputs folder; empty: the job's own
+    worker: bool = False  # join the study that others began, draw its cells, leave the report to them
+    check: int = 0  # pictures with fresh seeds on which the winner is measured again; 0: none
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.check <= MAX_CHECK:
+            raise BadInput("check", self.check, f"a number of pictures from 0 to {MAX_CHECK}")
+        if self.worker and not self.study:
+            raise BadInput("study", "nothing", "the URL of the study that the worker joins")
+
+
+def check(settings: SearchSettings, workspace: Workspace) -> None:
+    """Refuse what cannot become a search, before it is queued. Errors: BadInput."""
+    grid.named_folder(settings.folder, workspace)
+    check_url(settings.study, workspace)
+    if not settings.worker:
+        prepare(settings, workspace)
+
+
+def check_url(url: str, workspace: Workspace) -> None:
+    """Over REST and in the tab a database may not be a file outside the outputs folder. Errors: BadInput."""
+    from lib_astolfo.hosts.standalone.paths import is_inside
+
+    if not url or workspace.free_paths or not url.lower().startswith("sqlite"):
+        return
+    path = Path(url.partition(":///")[2])
+    if not is_inside(path, [workspace.host.folders.outputs]):
+        raise BadInput("study", repr(url), "postgresql://…, mysql://…, or a SQLite file in the outputs folder")
+
+
+def show(result: dict[str, Any]) -> str:
+    """The result for a terminal."""
+    if "verdict" not in result:
+        return f"{result['drawn']} cells drawn for the study {result['name']}; its report is written where it was begun"
+    return f"{grid.show(result)}\n\n{result['plan']}"
+
+
+def run(settings: SearchSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
+    """Search, and unless this is a worker, judge and report. Files: as of ``grid``, and the study's database.
+
+    Stopped early it returns what there is; stopped before the first cell Stopped goes through.
+    """
+    from lib_astolfo.search.ledger import Ledger, default_url
+
+    folder = grid.study_folder(settings.folder, workspace, task)
+    ledger = Ledger(settings.study or default_url(folder / DATABASE), settings.name)
+    try:
+        settings = joined(settings, ledger, workspace)
+        plan, strategy = prepare(settings, workspace)
+        return _carry_out(settings, (plan, strategy, ledger), workspace, task, folder)
+    finally:
+        ledger.close()
+
+
+def joined(settings: SearchSettings, ledger: Ledger, workspace: Workspace) -> SearchSettings:
+    """The settings of the study: a worker's are those it was begun with; others must be the same. Errors: BadInput."""
+    from . import settings as reading
+
+    known = ledger.settings()
+    if known is None and settings.worker:
+        raise BadInput("study", f"no study {settings.name!r}", "the name of one that was begun")
+    if known is None:
+        plan = prepare(settings, workspace)[0]
+        shared = {name: value for name, value in asdict(settings).items() if name not in LOCAL}
+        known = ledger.begin({"settings": shared, "files": dict(plan.identity)})
+    mine = {name: getattr(settings, name) for name in LOCAL}
+    begun = reading.from_dict(SearchSettings, {**known["settings"], **mine})
+    if not settings.worker:
+        _same(begun, settings)
+    _same_files(known["files"], workspace)
+    return begun
+
+
+def _same(begun: SearchSettings, given: SearchSettings) -> None:
+    for name, value in asdict(given).items():
+        if asdict(begun)[name] != value:
+            expected = f"{asdict(begun)[name]!r}, with which this study was begun, or another name or folder"
+            raise BadInput(name, repr(value), expected)
+
+
+def _same_files(files: Mapping[str, str], workspace: Workspace) -> None:
+    """The cells of other files could not be compared."""
+    from lib_astolfo.search.marks import mark
+
+    for name, expected in files.items():
+        found = mark(workspace.resolve(name))
+        if found != expected:
+            raise BadInput(name, f"another file ({found})", f"the one that the study was begun with ({expected})")
+
+
+def prepare(settings: SearchSettings, workspace: Workspace) -> tuple[Plan, Strategy]:
+    """The plan and the strategy of a search. Errors: BadInput."""
+    from .search_strategies import make
+
+    return make(settings, workspace)
+
+
+def _carry_out(
+    settings: SearchSettings, parts: tuple[Plan, Strategy, Ledger], workspace: Workspace, task: Task, folder: Path
+) -> dict[str, Any]:
+    from lib_astolfo.search.gathered import best_of, gathered
+    from lib_astolfo.search.searching import Search, fetch
+
+    plan, strategy, ledger = parts
+    start, stopped = time.monotonic(), False
+    words = plan_words(plan, strategy)
+    task.event(words)
+
+    def on_cell(cell: CellResult) -> None:
+        grid.publish(folder / cell.picture, folder, task.folder)
+        scores = grid.shown(cell)
+        first = [f"{plan.primary.name} {scores[plan.primary.name]}"] if plan.primary else []
+        task.event(": ".join([cell.cell.label, *first]), picture=cell.picture, scores=scores)
+
+    def progress(done: int, total: int, text: str) -> None:
+        task.progress(done, total, text)
+        grid.check_unchanged(plan, workspace)
+
+    search = Search(plan, strategy, ledger, workspace.host, workspace.live, folder)
+    search.look, search.progress, search.report, search.on_cell = look(settings), progress, task.report, on_cell
+    try:
+        search.run()
+    except Stopped:
+        stopped = True
+        if not any(entry.state == "done" for entry in ledger.entries()):
+            raise
+    if settings.worker:
+        return {"drawn": search.drawn, "name": settings.name, "stopped": stopped}
+    whole = gathered(plan, fetch(plan, ledger, folder), folder, stopped=stopped, seconds=time.monotonic() - start)
+    for cell in whole.cells:
+        grid.publish(folder / cell.picture, folder, task.folder)
+    facts = {"strategy": settings.strategy, "study": settings.name, "tried": f"{len(whole.cells)} cells"}
+    result = grid.judged(best_of(whole), workspace, task, settings.check, (TITLE, facts))[1]
+    return {**result, "plan": words, "drawn": search.drawn, "name": settings.name, "tried": len(whole.cells)}
+
+
+def look(settings: SearchSettings) -> int:
+    """After how many pictures a cell may be found hopeless: a quarter, four at least; curves need whole cells."""
+    if settings.look >= 0 or settings.strategy not in SAMPLERS:
+        return max(settings.look, 0)
+    return max(settings.pictures // 4, 4) if settings.pictures >= 8 else 0
+
+
+def plan_words(plan: Plan, strategy: Strategy) -> str:
+    """What the search will cost at most, for people, before it starts."""
+    pictures = strategy.most * plan.settings.pictures
+    steps = pictures * plan.settings.steps
+    text = f"at most {strategy.most} cells, {pictures} pictures, {2 * steps} network calls"
+    return text + "; weights written at most once a cell, no checkpoint file is written"

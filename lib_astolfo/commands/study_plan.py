@@ -1,0 +1,177 @@
+"""The settings of a study made a plan: files looked at, scores and predictions that fit them, names checked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_astolfo.errors import BadInput, Failed
+from lib_astolfo.search.settings import StudySettings
+
+if TYPE_CHECKING:
+    from lib_astolfo.search.order import Sizes
+    from lib_astolfo.search.plan import Plan
+    from lib_astolfo.search.scores import Score
+
+    from .workspace import Workspace
+
+FILES = ("model_a", "model_b", "model_c", "snapshot", "lora")  # axes whose values are files
+ASKING = ("near", "accuracy", "frechet")  # scores that must know what was asked for
+
+
+def prepare(settings: StudySettings, workspace: Workspace) -> Plan:
+    """Check everything that can be checked before the first picture. Errors: BadInput."""
+    from lib_astolfo.search.marks import mark
+    from lib_astolfo.search.plan import make_plan
+    from lib_astolfo.search.reading import read_axes
+
+    settings = replace(settings, models={slot: name for slot, name in settings.models.items() if name})
+    axes = read_axes(settings)
+    paths = {name: _path(where, name, workspace) for where, name in _named(settings, axes)}
+    bases = axes.get("model_a", (settings.models.get("a"),))
+    known = scores(workspace, bases)
+    if not settings.scores and "near" in known:  # the general ones can be named, but say less here
+        from lib_astolfo.demo.scores import DIGIT_SCORES
+
+        known = DIGIT_SCORES
+    naturals = natural_samplings(settings, axes, workspace) if paths else {}
+    sampling = next(iter(naturals.values()), None)
+    identity = {name: mark(path) for name, path in paths.items()}
+    plan = make_plan(settings, known, sampling=sampling, identity=identity, naturals=naturals)
+    _check_sampler(plan)
+    _check_prompts(plan)
+    return plan
+
+
+def _named(settings: StudySettings, axes: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, str]]:
+    """Every file that the settings name, with the key that does."""
+    yield from ((f"models.{slot}", name) for slot, name in settings.models.items())
+    yield from ((axis, name) for axis, name in (("snapshot", settings.snapshot), ("lora", settings.lora)) if name)
+    yield from ((f"axes.{axis}", name) for axis in FILES for name in axes.get(axis, ()))
+
+
+def _path(where: str, name: str, workspace: Workspace) -> Path:
+    try:
+        return workspace.resolve(name)
+    except BadInput as error:
+        raise BadInput(where, error.found, error.expected) from error
+
+
+def natural_samplings(settings: StudySettings, axes: Mapping[str, Any], workspace: Workspace) -> dict[str, Any]:
+    """How merges of the models are read by the rules of merging, by ``plan.models_key``."""
+    from lib_astolfo.search.plan import models_key
+
+    slots = [slot for slot in ("a", "b", "c") if f"model_{slot}" in axes]
+    found = {}
+    for names in itertools.product(*(axes[f"model_{slot}"] for slot in slots)):
+        models = {**settings.models, **dict(zip(slots, names, strict=True))}
+        if models:
+            found[models_key(models)] = natural_sampling(replace(settings, models=models), workspace)
+    return found
+
+
+def natural_sampling(settings: StudySettings, workspace: Workspace) -> Any:
+    """How a merge of these models is read by the rules of merging."""
+    from lib_astolfo.checkpoints.reader import CheckpointFile
+    from lib_astolfo.merging.engine import open_files
+    from lib_astolfo.merging.policy import choose_sampling
+    from lib_astolfo.merging.recipe import Recipe
+
+    if len(settings.models) < 2:
+        with CheckpointFile.open(workspace.resolve(next(iter(settings.models.values())))) as file:
+            return workspace.said(file).sampling
+    recipe = Recipe(settings.method, dict(settings.models), ratio=1.0, options=dict(settings.options))
+    with open_files(recipe, workspace.resolve) as files:
+        return choose_sampling(recipe, files, workspace.said).sampling
+
+
+def scores(workspace: Workspace, bases: Sequence[str | None]) -> dict[str, Score]:
+    """The scores that may be named for these models, and in which order: the digits laboratory's first for its own."""
+    from lib_astolfo.search.scores import SCORES
+
+    if all(name and _is_digits(workspace.resolve(name)) for name in bases):
+        return all_scores()
+    return dict(SCORES)
+
+
+def all_scores() -> dict[str, Score]:
+    """Every score there is, by name; the digits laboratory's win where names are equal."""
+    from lib_astolfo.demo.scores import DIGIT_SCORES
+    from lib_astolfo.search.scores import SCORES
+
+    return {**DIGIT_SCORES, **{name: score for name, score in SCORES.items() if name not in DIGIT_SCORES}}
+
+
+def _is_digits(path: Path) -> bool:
+    from lib_astolfo.checkpoints.metadata import ARCHITECTURE
+    from lib_astolfo.checkpoints.reader import CheckpointFile
+
+    with CheckpointFile.open(path) as file:
+        return file.metadata.get(ARCHITECTURE) == "digits"
+
+
+def _check_sampler(plan: Plan) -> None:
+    from lib_astolfo.diffusion.samplers import SAMPLERS
+
+    known = {name.lower() for name in SAMPLERS}
+    for name in plan.axes.get("sampler", (plan.settings.sampler,)):
+        if name.lower() not in known:
+            raise BadInput("sampler", repr(name), f"one of {', '.join(SAMPLERS)}")
+
+
+def _check_prompts(plan: Plan) -> None:
+    """The digits laboratory's scores must know what each prompt asks for."""
+    from lib_astolfo.demo.digits import parse
+    from lib_astolfo.demo.scores import DIGIT_SCORES
+
+    if not any(score.function is DIGIT_SCORES[name].function for name, score in plan.scores.items() if name in ASKING):
+        return
+    for index, prompt in enumerate(plan.axes.get("prompt", plan.settings.prompts)):
+        try:
+            parse(prompt)
+        except BadInput as error:
+            expected = f"{error.expected}; for other prompts name other scores"
+            raise BadInput(f"prompts[{index}]", error.found, expected) from error
+
+
+def check_unchanged(plan: Plan, workspace: Workspace) -> None:
+    """Failed if a model's file is another than when the study began: its cells could not be compared."""
+    from lib_astolfo.search.marks import mark
+
+    for name in files_of(plan):
+        try:
+            now = mark(workspace.resolve(name))
+        except (BadInput, OSError):
+            now = "gone"
+        if now != plan.identity.get(name, now):
+            raise Failed(f"{name} was replaced or removed while the grid ran; the cells made before are kept")
+
+
+def files_of(plan: Plan) -> list[str]:
+    """The model and LoRA files that a study reads, each once."""
+    settings = plan.settings
+    fixed = [*settings.models.values(), settings.snapshot, settings.lora]
+    varied = [name for axis in FILES for name in plan.axes.get(axis, ())]
+    return [name for name in dict.fromkeys([*fixed, *varied]) if name]
+
+
+def study_sizes(plan: Plan, workspace: Workspace) -> Sizes:
+    """Bytes of the checkpoints that a plan reads, and of each block of its base."""
+    from lib_astolfo.checkpoints.blocks import block_of
+    from lib_astolfo.checkpoints.prediction import layout_of
+    from lib_astolfo.checkpoints.reader import CheckpointFile
+    from lib_astolfo.search.order import Sizes
+
+    files = {name: workspace.resolve(name).stat().st_size for name in files_of(plan)}
+    blocks: dict[str, int] = {}
+    base = plan.settings.models.get("a")
+    if base and "blocks" in plan.axes:
+        with CheckpointFile.open(workspace.resolve(base)) as file:
+            layout = layout_of(file)
+            for name, info in file.tensors.items():
+                block = block_of(name, layout)
+                blocks[block] = blocks.get(block, 0) + info.nbytes
+    return Sizes(files, blocks)
