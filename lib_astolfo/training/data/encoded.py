@@ -17,7 +17,6 @@ from lib_astolfo.training.data.settings import DataSettings
 EncodePixels: TypeAlias = Callable[[Tensor], Mapping[str, Tensor]]
 #: A text to its states, such as ``context`` [77·n, 2048] and ``pooled`` [1280].
 EncodeText: TypeAlias = Callable[[str], Mapping[str, Tensor]]
-_VAE = 8
 
 
 def latent_key(settings: DataSettings, planned: Plan, vae: str) -> CacheKey:
@@ -41,7 +40,7 @@ def latents(
     settings: DataSettings, planned: Sequence[Plan], encode: EncodePixels, cache: Cache, vae: str
 ) -> list[Tensors]:
     """What ``encode`` makes of each picture, without the batch axis, and where it has an alpha mask ``mask``
-    [H/8, W/8], the mean alpha of each latent's pixels.
+    [h, w], the mean alpha of each latent's pixels.
 
     Pictures are encoded one by one: together, the bits of one could depend on how many others were in the cache.
     Raises BadInput for a picture that cannot be read, Failed naming the picture whose latents are not finite.
@@ -53,7 +52,7 @@ def latents(
         for name, tensor in tensors.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise Failed(f"{planned[number].item.path}: the VAE gave {name} with values that are not finite")
-        return tensors if alpha is None else {**tensors, "mask": _small(alpha)}
+        return tensors if alpha is None else {**tensors, "mask": _small(alpha, next(iter(tensors.values())))}
 
     return cache.fetch([latent_key(settings, one, vae) for one in planned], make)
 
@@ -68,5 +67,5 @@ def texts(said: Sequence[str], encode: EncodeText, cache: Cache, encoder: str) -
     return cache.fetch(keys, lambda number: encode(said[number]))
 
 
-def _small(alpha: Tensor) -> Tensor:
-    return torch.nn.functional.avg_pool2d(alpha[None, None], _VAE)[0, 0]
+def _small(alpha: Tensor, latent: Tensor) -> Tensor:
+    return torch.nn.functional.avg_pool2d(alpha[None, None], alpha.shape[-1] // latent.shape[-1])[0, 0]
