@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SIDE = 64  # of the thumbnails, their longer side
+SIDE, LEAST = 64, 32  # of the thumbnails, their longer side; narrower pictures are stretched, the base's alike
 FINE, COARSE, HUES = 0.4, 0.35, 0.04  # changes that are a noise score of 1 each
 NOISE, NOISE_HUES, ALL_HUES = 0.6, 0.03, 0.15  # noise: the score and the hues, or the hues alone
 BLUR, BLUR_FINE = 1.15, 0.25  # blur: logarithm by which detail fell, and its share of the picture
@@ -90,7 +90,7 @@ def judge(now: Features, base: Features, strength: float = 1.0) -> dict[str, Any
 
 def _thumbnail(image: Image.Image) -> np.ndarray:
     scale = SIDE / max(image.size)
-    size = (max(2, round(image.width * scale)), max(2, round(image.height * scale)))
+    size = (max(LEAST, round(image.width * scale)), max(LEAST, round(image.height * scale)))
     small = image if image.size == size else image.resize(size, Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float64) / 255.0
 
