@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from . import choices, compat, script, train_captions, train_fields, train_kohya, train_runs
+from . import choices, compat, script, train_captions, train_fields, train_kohya, train_plan, train_runs
 from .form import Form
 from .train_back import fields_of
 from .train_keys import NAMES, Tree
@@ -44,6 +44,8 @@ def build(workspace: Workspace) -> Any:
             errors = form.errors_line()
             past, shown = train_runs.build(form)
     form.connect()
+    plan = form.beside["plan"]
+    train_plan.connect(form, plan)
     outputs = [past, shown]
     for button, act in ((begin, start), (look, report)):
         run = form.guarded(train_runs.starting(workspace, act), 2)
@@ -54,9 +56,9 @@ def build(workspace: Workspace) -> Any:
     kohya(lambda values: updates(form, workspace, values), fill)
 
     def opened(page: gr.Blocks) -> None:
-        compat.on(
-            page.load, lambda: [*train_runs.latest(workspace), _models(workspace)], [], [*outputs, form.fields["model"]]
-        )
+        filled = [*outputs, form.fields["model"]]
+        compat.on(page.load, lambda: [*train_runs.latest(workspace), _models(workspace)], [], filled)
+        compat.on(page.load, lambda *values: train_plan.draw(form.read(values)), form.inputs, [plan])
 
     return opened
 

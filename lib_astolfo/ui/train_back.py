@@ -40,7 +40,7 @@ def _groups(rest: Tree) -> Tree:
     groups = rest.get("select")
     if not isinstance(groups, (list, tuple)) or not groups:
         return plain
-    extra = [one for one in groups if list(one.get("words", ())) == [one.get("name")] and one.get("name") in ENCODERS]
+    extra = [one for one in groups if len(one["words"]) == 1 and one["words"][0] in ENCODERS]
     unet = [one for one in groups if one not in extra]
     alike = {(one.get("rate", 0.0), one.get("epochs", 0)) for one in extra}
     odd = any(one.get("without") or one.get("start") for one in groups) or any(one.get("rate") for one in unet)
@@ -49,7 +49,7 @@ def _groups(rest: Tree) -> Tree:
     del rest["select"]
     rate, epochs = alike.pop() if alike else (0.0, 0)
     words = ", ".join(unet[0]["words"]) if unet else ""
-    shown = {"encoders": [one["name"] for one in extra], "encoder_rate": f"{rate:g}" if rate else ""}
+    shown = {"encoders": [one["words"][0] for one in extra], "encoder_rate": f"{rate:g}" if rate else ""}
     return {"words": words, **shown, "encoder_epochs": epochs}
 
 

@@ -157,6 +157,7 @@ def _optimiser(form: Form, demo: bool) -> None:
         form.slider("warmup", "Warm-up", "Share of the run", (0, 0.5, 0.01), value=0)
         form.slider("floor", "Floor", "Share of the peak", (0, 1, 0.05), value=0.1)
         form.whole("cycles", "Cycles", "Of the cosine", 1)
+    form.beside["plan"] = gr.HTML("", elem_id=form.element("plan"))
     with gr.Accordion("Precision and memory", open=False, elem_id=form.element("memory_panel")):
         with gr.Row():
             form.add("fused", gr.Checkbox, "Update in the backward pass", "Least memory for gradients", value=False)

@@ -12,7 +12,7 @@ from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.errors import BadInput
 from lib_astolfo.training.run.presets import PRESETS
 from lib_astolfo.training.run.review import review
-from lib_astolfo.ui import train, train_back, train_captions, train_fields, train_kohya, train_values
+from lib_astolfo.ui import train, train_back, train_captions, train_fields, train_kohya, train_plan, train_values
 from lib_astolfo.ui.form import Form
 from lib_astolfo.ui.train_keys import NAMES, SAME, SEVERAL, SMALL
 
@@ -145,6 +145,7 @@ def test_a_preset_in_the_fields_is_the_preset(panel: Form, name: str) -> None:
     mine["preset"] = theirs["preset"] = ""
     for one in (mine, theirs):  # a preview that is never drawn has no settings to speak of
         one["previews"] = {}
+        one["select"] = [{**group, "name": group["words"][0]} for group in one["select"]]
     assert mine == theirs
 
 
@@ -201,3 +202,14 @@ def test_taggers_with_their_thresholds(line: str, wanted: dict[str, Any]) -> Non
     }
     made = train_captions.settings_of(given)
     assert made["passes"][0].items() >= {**wanted, "rating": True}.items() and made["front"] == ["a", "b"]
+
+
+def test_the_plan_is_drawn_as_it_will_be(panel: Form) -> None:
+    line = next(f"{one}: {words}" for one, words in train.PRESETS.items() if one == "chained_cosine")
+    shown = train_back.fields_of(train.preset_values(line), train.defaults())
+    drawn = train_plan.draw(values(panel, **{**shown, "model": "x"}))
+    assert drawn.count("<rect") == 8 and drawn.count("frozen") == 8 and "90 epochs" in drawn  # 4 bands and their words
+    assert "20 epochs at 768 pixels, peak 2.2e-06, text encoder frozen, captions short" in drawn
+    assert "3e-06</text>" in drawn
+    assert train_plan.draw(values(panel, rate="fast")) == ""
+    assert "cut to 50 steps" in train_plan.draw(values(panel, steps=50))
