@@ -170,17 +170,18 @@ class Workspace:
     @contextmanager
     def trained(self, active: ActiveTraining) -> Iterator[None]:
         """The loaded model is a training's from here on; call it without the lock. Errors: Busy, BadInput."""
-        with self.locked():
-            if self.training is not None:
-                raise self.training.busy()
-            self.load(active.settings.model)
-            if self.recipe() is not None:
-                found = "a merge that is live in its weights"
-                expected = "its own weights: take the merge out (DELETE /live), or bake it and train the file"
-                raise BadInput(f"model {active.settings.model}", found, expected)
-            self.waiting = None
-            self.training = active
+        if self.training is not None:
+            raise self.training.busy()
+        self.training = active  # before the model is waited for: who looks from now on keeps away
         try:
+            with self.locked():
+                self.host.load(active.settings.model)
+                self.leave()
+                if self.recipe() is not None:
+                    found = "a merge that is live in its weights"
+                    expected = "its own weights: take the merge out (DELETE /live), or bake it and train the file"
+                    raise BadInput(f"model {active.settings.model}", found, expected)
+                self.waiting = None
             yield
         finally:
             self.training = None

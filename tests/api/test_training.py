@@ -142,6 +142,36 @@ def test_the_ratio_is_a_slider_and_merges_wait(rest: Rest, workspace: Workspace)
     assert rest.client.put(f"{V1}/live", json=RECIPE).status_code == 200
 
 
+def test_a_live_merge_is_not_trained_on(rest: Rest, workspace: Workspace) -> None:
+    assert rest.client.put(f"{V1}/live", json=RECIPE).status_code == 200
+    over = rest.over(rest.start(name="mine"))
+    assert (over["state"], "DELETE /live" in over["error"]) == ("failed", True)
+    assert workspace.training is None
+    assert rest.client.get(f"{V1}/live").json()["recipe"]["ratio"] == 0.75
+    assert not (workspace.trainings / "mine").exists()
+
+
+def test_a_training_waits_for_a_grid(rest: Rest) -> None:
+    grid = {"models": RECIPE["models"], "axes": {"ratio": [0, 0.5, 1]}, "prompts": ["red one"], "pictures": 8}
+    drawing = rest.client.post(f"{V1}/grid", json=grid).json()["id"]
+    until(lambda: rest.job(drawing)["state"] == "running")
+    job = rest.start(name="mine", plan={"steps": 1})
+    assert rest.over(drawing)["state"] == "done"
+    over = rest.over(job)
+    assert over["state"] == "done", over["error"]
+    assert over["ended"] > rest.job(drawing)["ended"]
+    with_it = rest.client.post(f"{V1}/training/mine/grid", json={"pictures": 1, "steps": 2, "axes": {"ratio": [0, 1]}})
+    assert with_it.status_code == 202, with_it.text
+    found = rest.over(with_it.json()["id"])
+    assert found["state"] == "done", found["error"]
+    winner = found["result"]["winner"]["recipe"]
+    assert winner["loras"][0]["file"] == over["result"]["last"]
+    baked = rest.client.post(f"{V1}/bake", json={"job": found["id"], "output": "baked"}).json()["id"]
+    assert rest.over(baked)["state"] == "done", rest.job(baked)["error"]
+    other = rest.client.post(f"{V1}/training/mine/bake", json={"ratio": 0.5, "output": "half"}).json()["id"]
+    assert rest.over(other)["result"]["recipe"]["loras"][0]["weight"] == 0.5
+
+
 def test_a_merge_to_a_file_goes_on_beside_a_training(rest: Rest) -> None:
     job = rest.start(name="mine")
     rest.at_step(job, 1)
