@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
-VALUED = ("--models", "--outputs", "--device", "--host", "--port")
+VALUED = ("--models", "--outputs", "--device", "--host", "--port", "--study")
 
 
 @dataclass
@@ -49,10 +49,12 @@ def parse(given: Sequence[str]) -> Arguments:
             _take(found, name, value if equals else rest.pop(0))
         elif text == "--json":
             found.json = True
+        elif text == "--worker":
+            found.overrides.append("worker=true")
         elif text in ("--help", "-h"):
             found.help = True
         elif text.startswith("-"):
-            raise BadInput(text, "an unknown option", "one of --json --help " + " ".join(VALUED))
+            raise BadInput(text, "an unknown option", "one of --json --help --worker " + " ".join(VALUED))
         elif not found.command:
             found.command = text
         elif "=" in text and not (text.endswith((".yaml", ".yml")) and Path(text).is_file()):
@@ -80,7 +82,7 @@ def _sorted(found: Arguments) -> Arguments:
 def _take(found: Arguments, name: str, value: str) -> None:
     if name == "--models":
         found.models.append(value)
-    elif name in ("--host", "--port"):
+    elif name in ("--host", "--port", "--study"):
         found.overrides.append(f"{name[2:]}={value}")
     else:
         setattr(found, name[2:], value)
