@@ -54,6 +54,7 @@ class Adapter(Form):
                 made = self._first(unit).items()
                 self._own[unit.name] = {part: nn.Parameter(t.to(device, settings.torch_dtype)) for part, t in made}
         self._inner, self._outer = self._sorted()
+        self._own_forwards = list(self._forwards(None))
 
     @abstractmethod
     def _first(self, unit: Unit) -> dict[str, Tensor]:
@@ -111,15 +112,16 @@ class Adapter(Form):
         return inner, outer
 
     @contextmanager
-    def _standing_in(self, now: Values) -> Iterator[None]:
-        with around(self._branches(now)), around(replacing(self._computed(now))):
+    def _standing_in(self, now: Values | None) -> Iterator[None]:
+        with around(self._own_forwards if now is None else self._forwards(now)):
             yield
 
-    def _branches(self, now: Values) -> Iterator[Around]:
+    def _forwards(self, now: Values | None) -> Iterator[Around]:
         for unit in self._inner:
             yield unit.slot.module, _Branching(self, unit, self.parts(unit, now))
+        yield from replacing(self._computed(now))
 
-    def _computed(self, now: Values) -> dict[nn.Module, list[Cell]]:
+    def _computed(self, now: Values | None) -> dict[nn.Module, list[Cell]]:
         cells: dict[nn.Module, list[Cell]] = {}
         for module, held in self._outer.items():
             by_slot: dict[Slot, list[Unit]] = {}

@@ -86,8 +86,8 @@ class Form(ABC):
         """Name of a trained tensor to the checkpoint name whose weights it changes."""
 
     @abstractmethod
-    def _standing_in(self, now: Values) -> AbstractContextManager[None]:
-        """The network computes with these tensors; the model's own again at the end."""
+    def _standing_in(self, now: Values | None) -> AbstractContextManager[None]:
+        """The network computes with these tensors (all of them; None: the trained ones), at the end with its own."""
 
     @abstractmethod
     def changes(self, name: str, values: Values | None = None) -> list[Change]:
@@ -106,7 +106,7 @@ class Form(ABC):
         try:
             with ExitStack() as stack:
                 stack.enter_context(self.network.ready(checkpointing=checkpointing))
-                stack.enter_context(self._standing_in(self.now(values)))
+                stack.enter_context(self._standing_in(self._all(values) if values else None))
                 stack.enter_context(around(widening(self.network)))
                 yield
         finally:
@@ -117,10 +117,10 @@ class Form(ABC):
         if self._attached or self.places.lent:
             raise RuntimeError("other weights stand in the network; first they must be taken off")
 
-    def now(self, values: Values | None) -> dict[str, Tensor]:
-        """The trained tensors by name, those in ``values`` in place of their own; all on one device."""
+    def _all(self, values: Values) -> dict[str, Tensor]:
+        """The trained tensors by name, those in ``values`` in place of their own, on the same devices."""
         own: dict[str, Tensor] = dict(self.trainables())
-        for name, tensor in (values or {}).items():
+        for name, tensor in values.items():
             if name not in own or tensor.shape != own[name].shape:
                 raise BadInput("values", f"{name} {list(tensor.shape)}", "tensors of the names and shapes trained")
             own[name] = tensor.to(own[name].device)

@@ -27,6 +27,11 @@ class InPlace(Whole):
 
     def __init__(self, settings: FormSettings, ground: Ground, names: Iterable[str]) -> None:
         super().__init__(settings, ground, names)
+        self._lie = [
+            (name, slot.module._parameters, slot.attr, slot.cut(own.detach()).data_ptr() - own.data_ptr())
+            for name, own in self._own.items()
+            for slot in self.places.slots[name]
+        ]
         for name, own in self._own.items():
             if not torch.equal(own.detach(), self.base(name)):
                 text = "is not what the model's file says (a merge?); load the model anew, or choose another form"
@@ -50,18 +55,15 @@ class InPlace(Whole):
 
     def _tie(self) -> None:
         """A host that moved the model has made new memory for its parameters."""
-        for name, own in self._own.items():
-            for slot in self.places.slots[name]:
-                part = own if slot.rows is None else slot.cut(own.detach())
-                if part.data_ptr() != slot.parameter.data_ptr() or part.device != slot.parameter.device:
-                    own.data = self._joined(name)
-                    break
+        for name, table, attr, offset in self._lie:
+            if table[attr].data_ptr() != self._own[name].data_ptr() + offset:
+                self._own[name].data = self._joined(name)
 
     @contextmanager
-    def _standing_in(self, now: Values) -> Iterator[None]:
+    def _standing_in(self, now: Values | None) -> Iterator[None]:
         self._tie()
         try:
-            self.places.swap(now)
+            self.places.swap(now or self._own)
             yield
         finally:
             self.places.restore()

@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .slots import Slots
+from .slots import Slot, Slots
 
 Forward = Callable[..., Any]
 Around = tuple[nn.Module, Callable[[Forward], Forward]]
 """A module, and what makes its new forward of the one it has."""
+
+Entry = tuple[dict[str, Any], str, Callable[[Tensor], Tensor] | None]
+"""The table and name of a parameter, and what cuts it from the file's tensor where it is another view."""
 
 
 class Places:
@@ -25,6 +28,7 @@ class Places:
     def __init__(self, slots: Mapping[str, Slots], shapes: Mapping[str, torch.Size]) -> None:
         self.slots = dict(slots)
         self.shapes = {name: torch.Size(shapes[name]) for name in slots}
+        self._entries = {name: [_entry(slot, self.shapes[name]) for slot in held] for name, held in slots.items()}
         self._held: list[tuple[dict[str, Any], str, Tensor]] = []
 
     @property
@@ -47,11 +51,10 @@ class Places:
         gradients to flow.
         """
         for name, tensor in tensors.items():
-            for slot in self.slots[name]:
-                table = slot.module._parameters
-                part = slot.cut(tensor)
-                self._held.append((table, slot.attr, slot.parameter))
-                table[slot.attr] = nn.Parameter(part, requires_grad=False) if parameters else part
+            for table, attr, cut in self._entries[name]:
+                part = tensor if cut is None else cut(tensor)
+                self._held.append((table, attr, table[attr]))
+                table[attr] = nn.Parameter(part, requires_grad=False) if parameters else part
 
     def restore(self) -> None:
         """The parameters themselves again; those whose module was moved meanwhile go to its device."""
@@ -61,6 +64,11 @@ class Places:
             if lent is not None and lent.device != own.device and not lent.is_meta:
                 own.data = own.data.to(lent.device)
             table[attr] = own
+
+
+def _entry(slot: Slot, shape: torch.Size) -> Entry:
+    plain = slot.rows is None and not slot.transposed and slot.shape == shape
+    return slot.module._parameters, slot.attr, None if plain else slot.cut
 
 
 @contextmanager

@@ -41,9 +41,9 @@ class Full(Whole):
     """Copies of the weights, which stand in the network's places while a step is made."""
 
     @contextmanager
-    def _standing_in(self, now: Values) -> Iterator[None]:
+    def _standing_in(self, now: Values | None) -> Iterator[None]:
         try:
-            self.places.swap(now)
+            self.places.swap(now or self._own)
             yield
         finally:
             self.places.restore()
@@ -59,20 +59,25 @@ class Delta(Whole):
     def __init__(self, settings: FormSettings, ground: Ground, names: Iterable[str]) -> None:
         super().__init__(settings, ground, names)
         self._layers, self._loose = sort_out(self.places.slots, self.names, self.network)
+        self._own_forwards = list(replacing(self._cells(self._own)))
 
     def _first(self, name: str) -> Tensor:
         device = self.places.slots[name][0].parameter.device
         return torch.zeros(self.places.shapes[name], dtype=self.settings.torch_dtype, device=device)
 
-    @contextmanager
-    def _standing_in(self, now: Values) -> Iterator[None]:
+    def _cells(self, now: Values) -> dict[nn.Module, list[Cell]]:
         cells: dict[nn.Module, list[Cell]] = {}
         for module, held in self._layers.items():
             cells[module] = [(slot, _Adding(slot, now[name])) for slot, name in held]
-        loose = {name: total(self.places.standing(name), now[name]) for name in self._loose}
+        return cells
+
+    @contextmanager
+    def _standing_in(self, now: Values | None) -> Iterator[None]:
+        tensors = now or self._own
+        loose = {name: total(self.places.standing(name), tensors[name]) for name in self._loose}
         try:
             self.places.swap(loose)
-            with around(replacing(cells)):
+            with around(self._own_forwards if now is None else replacing(self._cells(now))):
                 yield
         finally:
             self.places.restore()

@@ -15,7 +15,7 @@ from .slots import Slot, Slots
 SAMPLES = 16
 IN_TURN = 32
 
-Sign = tuple[int, int, int, torch.device]
+Sign = tuple[int, int, int]
 
 
 class Witness:
@@ -49,7 +49,7 @@ class Witness:
 def _sign(slot: Slot) -> Sign:
     held = slot.parameter
     version = -1 if held.is_inference() else held._version
-    return id(held), held.data_ptr(), version, held.device
+    return id(held), held.data_ptr(), version
 
 
 def _values(slots: Iterable[Slot]) -> list[Tensor]:
