@@ -11,6 +11,9 @@ import sys
 NEEDED = {
     "matplotlib": "matplotlib>=3.7,<4",
     "lycoris": "lycoris-lora==3.4.0",
+    "optuna": "optuna>=4,<6",
+    "cmaes": "cmaes>=0.10",
+    "sqlalchemy": "sqlalchemy>=2,<3",
 }
 """Module -> what is installed where it is missing."""
 if sys.version_info < (3, 11):

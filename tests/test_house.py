@@ -125,7 +125,18 @@ print(len(seen))
 
 
 def test_the_core_imports_without_hosts_and_web_packages() -> None:
-    blocked = ["gradio", "fastapi", "starlette", "diffusers", "transformers", "accelerate", "sklearn", *HOST_PACKAGES]
+    blocked = [
+        "gradio",
+        "fastapi",
+        "starlette",
+        "diffusers",
+        "transformers",
+        "accelerate",
+        "sklearn",
+        "optuna",
+        "sqlalchemy",
+        *HOST_PACKAGES,
+    ]
     rooms = ["diffusion", "checkpoints", "merging", "training", "search", "sheets", "jobs"]
     done = run_python(BLOCKER.format(blocked=blocked, rooms=rooms))
     assert done.returncode == 0, done.stderr
