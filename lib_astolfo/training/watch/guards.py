@@ -130,7 +130,8 @@ class _Stuck:
 
 
 class _Validated:
-    """Validation: worse than the best there was, or rising while the trained pictures' loss falls."""
+    """Validation: far worse than the best there was, or rising while the trained pictures' loss falls. Held-out pictures
+    alone may become far worse without any harm to the weights, so the trained ones decide where they are measured."""
 
     def __init__(self, guards: Guards) -> None:
         self._factor = guards.divergence_factor
@@ -140,15 +141,18 @@ class _Validated:
     def take(self, row: Row) -> Said:
         if row["kind"] != "validation" or row["mean"] is None:
             return
-        means = self._held.setdefault(row["set"], [])
+        name = str(row["set"])
+        means = self._held.setdefault(name, [])
         means.append(float(row["mean"]))
-        if row["set"] == "trained":
+        if name == "trained":
             yield from self._by_heart()
+        elif "trained" in self._held:
+            return
         best = min(means)
         high = means[-1] > self._factor * best
         if high and not self._high:
-            text = f"the validation loss of the {row['set']} pictures is {means[-1] / best:.3g} times the best"
-            yield "divergence", text + " that was measured."
+            text = f"the loss of the {name.replace('_', '-')} pictures at fixed noise is {means[-1] / best:.3g} times"
+            yield "divergence", text + " the best that was measured."
         self._high = high
 
     def _by_heart(self) -> Said:

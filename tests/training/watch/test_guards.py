@@ -77,13 +77,28 @@ def test_weights_that_do_not_move_are_noted_once() -> None:
     assert [(alarm.kind, alarm.action, alarm.step) for alarm in alarms] == [("stuck", "note", IDLE)]
 
 
-def test_validation_that_rises_while_training_falls() -> None:
-    detectors, kinds = Detectors(Guards(), 50), []
-    for index, (out, trained) in enumerate([(1.0, 1.0), (0.9, 0.9), (0.92, 0.8), (0.95, 0.7), (0.97, 0.6), (1.6, 0.5)]):
-        for name, mean in (("held_out", out), ("trained", trained)):
+def _validated(*means: dict[str, float]) -> list[tuple[str, int]]:
+    detectors, found = Detectors(Guards(), 50), []
+    for index, sets in enumerate(means):
+        for name, mean in sets.items():
             said = detectors.take({"kind": "validation", "step": index * 100, "set": name, "mean": mean})
-            kinds += [(alarm.kind, alarm.step) for alarm in said]
-    assert kinds == [("learned_by_heart", 400), ("divergence", 500), ("learned_by_heart", 500)]
+            found += [(alarm.kind, alarm.step) for alarm in said]
+    return found
+
+
+def test_validation_that_rises_while_training_falls() -> None:
+    pairs = [(1.0, 1.0), (0.9, 0.9), (0.92, 0.8), (0.95, 0.7), (0.97, 0.6), (1.9, 0.5)]
+    said = _validated(*({"held_out": out, "trained": trained} for out, trained in pairs))
+    assert said == [("learned_by_heart", 400), ("learned_by_heart", 500)], "learning by heart harms no weight"
+    assert _validated(*({"held_out": 1.0 + 0.1 * n, "trained": 1.0 + 0.01 * n} for n in range(5))) == []
+
+
+def test_validation_that_diverges() -> None:
+    assert _validated({"held_out": 1.0}, {"held_out": 0.5}, {"held_out": 0.8}, {"held_out": 0.9}) == [
+        ("divergence", 200)
+    ]
+    both = [{"held_out": 1.0, "trained": 1.0}, {"held_out": 2.0, "trained": 2.0}]
+    assert _validated(*both) == [("divergence", 100)]
 
 
 def test_drift_counts_where_there_was_none_before() -> None:
