@@ -21,6 +21,7 @@ PRESETS = {
     "chained_cosine": "chained cosines with stepped maxima, the text encoder frozen in turns (90 epochs)",
     "swap_v": "to v with zero terminal SNR: OUT02 and OUT08, the first fifth from the base itself",
     "swap_rf": "to rectified flow: OUT02 and OUT08, the first fifth from the base itself",
+    "digits": "the digits laboratory: to v, with its own pictures, on a processor",
 }
 Act = Callable[["Workspace", Mapping[str, Any]], str]
 

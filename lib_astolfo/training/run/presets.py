@@ -47,4 +47,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "distill_until": 0.2,
     },
+    "digits": {
+        "data": {
+            "sources": [{"path": "digits"}],
+            "buckets": {"width": 64, "height": 64, "smallest": 64, "longest": 64},
+        },
+        "objective": {"sampling": {"prediction": "v", "zero_terminal_snr": True}, "distill": {"share": 0.5}},
+        "plan": {"epochs": 4, "rate": 3e-4, "kind": "cosine"},
+        "batch": 48,
+        "accumulate": 1,
+        "previews": {"prompts": ["red seven", "blue two"], "every": 25, "steps": 8, "cfg": 2.5, "seeds": [1]},
+    },
 }
