@@ -130,7 +130,7 @@ class _Stuck:
 
 
 class _Validated:
-    """Validation: far worse than the best there was, or rising while the trained pictures' loss falls. Held-out pictures
+    """Validation: far worse than the best there was, or rising while the trained pictures' loss falls. Held-out ones
     alone may become far worse without any harm to the weights, so the trained ones decide where they are measured."""
 
     def __init__(self, guards: Guards) -> None:
