@@ -17,11 +17,11 @@
   }
 
   /** Round numbers between two ends, at most about five. */
-  function ticks(low, high) {
-    const rough = (high - low) / 4 || 1, unit = 10 ** Math.floor(Math.log10(rough));
+  function ticks(low, high, whole) {
+    const rough = Math.max((high - low) / 4, whole ? 1 : 0) || 1, unit = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((factor) => factor * unit).find((size) => size >= rough);
     const found = [];
-    for (let at = Math.ceil(low / step) * step; at <= high + step / 1e6; at += step) found.push(Number(at.toPrecision(6)));
+    for (let at = Math.ceil(low / step) * step; at <= high + step / 1e6; at += step) found.push(Number(at.toPrecision(12)));
     return found;
   }
 
@@ -59,7 +59,7 @@
       drawing.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: py(at), y2: py(at) }));
       drawing.append(svg("text", { x: LEFT - 5, y: py(at) + 3.5, "text-anchor": "end" }, log ? label(10 ** at) : label(at, high - low)));
     }
-    for (const at of ticks(left, right)) drawing.append(svg("text", { x: px(at), y: HEIGHT - 10, "text-anchor": "middle" }, label(at)));
+    for (const at of ticks(left, right, x === "step")) drawing.append(svg("text", { x: px(at), y: HEIGHT - 10, "text-anchor": "middle" }, label(at)));
     for (const mark of marks.filter(({ at }) => at >= left && at <= right)) {
       drawing.append(svg("line", { class: `mark ${mark.kind}`, x1: px(mark.at), x2: px(mark.at), y1: TOP, y2: HEIGHT - BOTTOM }, svg("title", {}, mark.text)));
     }

@@ -5,7 +5,7 @@
   if (!window.astolfoTab || window.astolfoTab.showData) return;
   const { API, jobPath, make, number } = window.astolfoTab;
   const GIB = 2 ** 30, SHOWN = 200; // lines of a long list
-  const gib = (bytes) => `${(bytes / GIB).toFixed(bytes < GIB ? 2 : 1)} GiB`;
+  const gib = (bytes) => (bytes < GIB / 20 ? `${(bytes / 2 ** 20).toFixed(0)} MiB` : `${(bytes / GIB).toFixed(bytes < GIB ? 2 : 1)} GiB`);
   const base = (path) => String(path).split(/[\\/]/).pop();
 
   /** A bucket: its pictures as they are cut, with name and caption on the tooltip. */
@@ -105,7 +105,7 @@
       tag.style.opacity = 0.55 + (0.45 * count) / most;
       return tag;
     }));
-    const rows = found.captions.map(({ file, what, caption }) => make("tr", {}, make("th", {}, base(file)), make("td", {}, what), make("td", {}, caption)));
+    const rows = [...found.captions].sort((a, b) => (a.what === "kept") - (b.what === "kept")).map(({ file, what, caption }) => make("tr", {}, make("th", {}, base(file)), make("td", {}, what), make("td", {}, caption)));
     const lists = [fold("left out", found.left_out.map(([name, why]) => `${base(name)}: ${why}`), "caution"), fold("no tag found", found.without_tags.map(base), "caution"), fold("notes", found.notes)];
     const table = rows.length ? make("div", { class: "astolfo-table" }, make("table", {}, make("tbody", {}, ...rows))) : null;
     view.words.replaceChildren(...[tags, ...lists, table].filter(Boolean));

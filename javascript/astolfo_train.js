@@ -168,9 +168,8 @@
     }
     const training = job.training, name = (training && training.name) || settings.name;
     showLive(view, busy ? training : null);
-    if (training) await follow(view, name);
-    const whole = training && training.snapshots ? training : await ask(`training/${encodeURIComponent(job.id)}`).catch(() => null);
-    if (!busy) showAfter(view, whole);
+    if (training) await follow(view, training.name);
+    if (!busy && name) showAfter(view, training && training.snapshots ? training : await ask(`training/${encodeURIComponent(name)}`).catch(() => null));
     view.words.replaceChildren(...(job.result && job.result.summary && !busy ? [make("pre", {}, job.result.summary)] : []));
   }
 

@@ -38,16 +38,17 @@ class ActiveTraining:
         self.shown: Shown | None = None
         self.progress: tuple[int, int, str] = (0, 0, "preparing")
         self._ratio, self._weights = settings.show.ratio, settings.show.weights
+        self._aside: float | None = None
 
     @property
     def ratio(self) -> float:
-        """0: pictures are the base's; 1: what was trained."""
-        return self._ratio if self.shown is None else self.shown.ratio
+        """0: pictures are the base's; 1: what was trained. As it was chosen, whatever is drawn for a while."""
+        return self._ratio
 
     @property
     def weights(self) -> str:
-        """``trained`` or ``ema``."""
-        return self._weights if self.shown is None else self.shown.weights
+        """``trained`` or ``ema``, as chosen."""
+        return self._weights
 
     def attach(self, shown: Shown) -> None:
         """The form stands, or was made anew: from now on pictures are drawn with it."""
@@ -61,7 +62,9 @@ class ActiveTraining:
         kind = self.weights if weights is None else self._read_weights(weights)
         self._ratio, self._weights = chosen, kind
         if self.shown is not None:
-            self.shown.ratio, self.shown.weights = chosen, kind
+            self.shown.weights = kind
+            if self._aside is None:
+                self.shown.ratio = chosen
 
     def _read_weights(self, weights: object) -> str:
         if weights not in WEIGHTS:
@@ -72,17 +75,21 @@ class ActiveTraining:
 
     @contextmanager
     def temporarily(self, ratio: float) -> Iterator[None]:
-        """Pictures at another ratio for a while; call it under the host's lock."""
-        before = self.ratio
-        self.show(ratio)
+        """Pictures at another ratio for a while, under the host's lock. What is chosen meanwhile comes after."""
+        self._aside = read_ratio(ratio)
+        if self.shown is not None:
+            self.shown.ratio = self._aside
         try:
             yield
         finally:
-            self.show(before)
+            self._aside = None
+            if self.shown is not None:
+                self.shown.ratio = self._ratio
 
     def sampling(self, ratio: float | None = None) -> Sampling | None:
         """How pictures at this ratio are read: the base as itself (None), anything else as it is trained."""
-        return self.settings.objective.sampling if (self.ratio if ratio is None else ratio) else None
+        now = self._ratio if self._aside is None else self._aside
+        return self.settings.objective.sampling if (now if ratio is None else ratio) else None
 
     def state(self) -> dict[str, Any]:
         """Plain values, for GET /live and GET /jobs/{id}."""

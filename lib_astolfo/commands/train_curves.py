@@ -40,7 +40,9 @@ def curves(workspace: Workspace, word: str, mark: str = "", points: int = POINTS
     """
     if not 1 <= points <= 10_000:
         raise BadInput("points", points, "a whole number from 1 to 10000")
-    path = train_runs.find(workspace, word).path / HISTORY
+    active = workspace.training
+    beginning = active is not None and word in (active.name, active.job)  # its folder may not be there yet
+    path = (active.folder if active is not None and beginning else train_runs.find(workspace, word).path) / HISTORY
     start, size = _from(path, mark), path.stat().st_size if path.exists() else 0
     text, new = _read(path, start)
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
