@@ -38,7 +38,9 @@ def state(workspace: Workspace) -> dict[str, Any]:
         return {"model": None, "recipe": None, "description": "", "training": found}
     recipe = workspace.recipe()
     words = recipe.describe() if recipe is not None else ""
-    if workspace.waiting is not None and workspace.waiting.recipe is not None:
+    if training is not None:
+        words = f"training {training.name}: pictures at ratio {training.ratio:g}, 0 is the base"
+    elif workspace.waiting is not None and workspace.waiting.recipe is not None:
         words = f"{workspace.waiting.path.name}, when it is loaded again: {workspace.waiting.recipe.describe()}"
     return {
         "model": model.entry.name,

@@ -55,7 +55,7 @@ def work(settings: TrainSettings, workspace: Workspace, task: Task) -> dict[str,
     _together(joined)
     _wait_for_others(workspace, task)
     began = time.monotonic()
-    with workspace.trained(active):
+    with workspace.trained(active, lambda: task.progress(0, 0, "waiting for the model, which is in use")):
         run = Run(
             settings.run(),
             workspace.host,
@@ -93,15 +93,15 @@ def _together(joined: Any) -> None:
 def _wait_for_others(workspace: Workspace, task: Task) -> None:
     """Until no job draws with merges in the model; one that is paused does not count. Errors: Stopped."""
     while workspace.jobs.owner:
-        drawing = [
-            job
-            for job in workspace.jobs.list(20)
-            if job.state in ("running", "stopping") and COMMANDS[job.kind].weights
-        ]
+        drawing = [job for job in workspace.jobs.list(20) if job.state in ("running", "stopping") and _draws(job.kind)]
         if not drawing:
             return
         task.progress(0, 0, f"waiting for {drawing[0].kind} {drawing[0].id}, which draws with the model")
         time.sleep(POLL)
+
+
+def _draws(kind: str) -> bool:
+    return kind in COMMANDS and COMMANDS[kind].weights
 
 
 def result(settings: TrainSettings, folder: Path, outcome: Outcome, seconds: float) -> dict[str, Any]:

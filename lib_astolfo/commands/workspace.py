@@ -31,6 +31,7 @@ MEMORY = "memory.json"
 DIGESTS = "digests.json"
 TRAININGS = "training"
 PATIENCE = 60.0  # seconds that a request waits for the model, and that a training has for its last checkpoint
+MOMENT = 1.0  # seconds, where it is asked again
 
 
 class Busy(Failed):
@@ -168,13 +169,26 @@ class Workspace:
         return model.entry.path if model is not None else None
 
     @contextmanager
-    def trained(self, active: ActiveTraining) -> Iterator[None]:
-        """The loaded model is a training's from here on; call it without the lock. Errors: Busy, BadInput."""
+    def trained(self, active: ActiveTraining, wait: Callable[[], None]) -> Iterator[None]:
+        """The loaded model is a training's from here on; call it without the lock.
+
+        ``wait`` is called again and again while another one has the model, and may raise Stopped. Errors: Busy beside
+        another training, BadInput, Failed.
+        """
         if self.training is not None:
             raise self.training.busy()
         self.training = active  # before the model is waited for: who looks from now on keeps away
         try:
-            with self.locked():
+            while not self._taken(active):
+                wait()
+            yield
+        finally:
+            self.training = None
+
+    def _taken(self, active: ActiveTraining) -> bool:
+        """Whether the model of a training is loaded, with its own weights; False while it is in use."""
+        try:
+            with self.locked(MOMENT):
                 self.host.load(active.settings.model)
                 self.leave()
                 if self.recipe() is not None:
@@ -182,9 +196,9 @@ class Workspace:
                     expected = "its own weights: take the merge out (DELETE /live), or bake it and train the file"
                     raise BadInput(f"model {active.settings.model}", found, expected)
                 self.waiting = None
-            yield
-        finally:
-            self.training = None
+                return True
+        except Busy:
+            return False
 
     @property
     def merged(self) -> tuple[LoadedModel, LiveWeights] | None:
