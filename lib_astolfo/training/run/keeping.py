@@ -13,12 +13,15 @@ SNAPSHOTS = "snapshots"
 
 
 class Keeping:
-    """Of one run. ``saved``: steps made by the newest state. Processes other than the first keep nothing."""
+    """Of one run. ``saved``: steps made by the newest state; ``tried``: when one was last begun.
+
+    Processes other than the first keep nothing.
+    """
 
     def __init__(self, work: Work) -> None:
         self.work, self.settings = work, work.given.settings
         self.folder = work.given.folder / SNAPSHOTS
-        self.saved = work.done
+        self.saved = self.tried = work.done
         self._when = time.monotonic()
 
     def due(self, done: int) -> bool:
@@ -27,17 +30,18 @@ class Keeping:
         if done <= self.saved:
             return False
         late = bool(save.minutes) and time.monotonic() - self._when >= 60 * save.minutes
-        return late or bool(save.steps and done - self.saved >= save.steps)
+        return late or bool(save.steps and done - self.tried >= save.steps)
 
     def save(self, done: int) -> None:
         """Write a state, between two steps. Raises Failed on a full disk, or for values that are not finite."""
+        self.tried, self._when = done, time.monotonic()
         if not self.work.given.first:
             return
         assert self.work.watched is not None
         self.work.watched.watch.sync()
         tensors, values = self.work.trainer.state()
         self.work.store.save(done, tensors, {**values, **self.work.values()})
-        self.saved, self._when = done, time.monotonic()
+        self.saved = done
 
     def after(self, done: int) -> None:
         """After a step: a snapshot if it is time."""
@@ -76,4 +80,4 @@ class Keeping:
             for step, path in snapshots(self.folder, self.settings.name):
                 if step > done:
                     path.unlink(missing_ok=True)
-        self.saved, self._when = done, time.monotonic()
+        self.saved = self.tried = done

@@ -65,6 +65,8 @@ class Work:
         self.store = Store(given.folder / CHECKPOINTS, settings.save.keep)
         state = self.store.load()
         self.notes: tuple[str, ...] = state.passed_over if state is not None else ()
+        if state is not None and state.values["data"] != self.dataset.digest:
+            self.notes += ("the pictures, captions or buckets have changed since the run was stopped.",)
         control.report(0, self.timeline.total, "preparing the model")
         with self.turns.locked():
             self.model = self._loaded()
@@ -123,6 +125,8 @@ class Work:
         """What is trained as it was before the first step; what was put aside and rolled back is remembered."""
         bad = dict(self.encoders[0].bad)
         self.trainer.close()
+        with self.turns.locked():
+            self.trainer.form.discard()
         self._take(self.model, None)
         self.encoders[0].bad.update(bad)
         self.stepping.told = set()

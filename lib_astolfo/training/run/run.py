@@ -87,6 +87,8 @@ class Run:
         return self._end(work, keeping, ended)
 
     def _stand(self, work: Work) -> None:
+        for note in work.notes if self._given.first else ():
+            self.control.event(note)
         work.bind()
         if self._show is not None:
             self._show(work.shown)
@@ -126,7 +128,10 @@ class Run:
     def _turn(self, work: Work, keeping: Keeping) -> None:
         """Between two steps: a state if it is time or a pause is asked for; then whatever is asked."""
         if keeping.due(self.done) or (self.control.paused and self.done > keeping.saved):
-            keeping.save(self.done)
+            try:
+                keeping.save(self.done)
+            except Failed as error:  # a full disk is told, and tried again; the training goes on
+                self.control.event(f"no checkpoint: {error}")
         asked, text = 0, f"step {self.done + 1}"
         if self.gather.processes == 1:
             self.control.turn(self.done, work.timeline.total, text)
@@ -229,11 +234,13 @@ class Run:
     def _kept(self, work: Work, keeping: Keeping, ended: str) -> list[str]:
         """The last state and, unless the run goes on later, a snapshot. Returns what could not be kept."""
         said = []
-        try:
-            self._save(work, keeping)
-            if ended != "shutdown":
-                keeping.snapshot(self.done)
-        except (Failed, Away) as error:
-            said.append(f"not kept: {error}")
-            self.control.event(said[0])
+        steps = [lambda: self._save(work, keeping)]
+        if ended != "shutdown":
+            steps.append(lambda: keeping.snapshot(self.done))
+        for keep in steps:
+            try:
+                keep()
+            except (Failed, Away) as error:
+                said.append(f"not kept: {error}")
+                self.control.event(said[-1])
         return said

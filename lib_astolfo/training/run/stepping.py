@@ -75,13 +75,13 @@ class Stepping:
         for at in range(max(len(parts), 1)):
             if at:
                 between()
-            began = time.perf_counter()
             with self.turns.working(trainer.model, trainer.form):
+                began = time.perf_counter()
                 if at < len(parts):
                     made.append(trainer.compute(step, parts[at]))
                 last = at + 1 >= len(parts)
                 report = trainer.close_step(gather) if last else None
-            seconds += time.perf_counter() - began
+                seconds += time.perf_counter() - began
         assert report is not None
         return made, report, seconds
 

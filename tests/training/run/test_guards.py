@@ -125,13 +125,13 @@ def test_one_bad_gradient_skips_the_step(
     assert "not finite" in held[1]["skipped"] and small.finite(last(tmp_path / "run").tensors)
 
 
-@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize(("steps", "kind"), [(0, "in_place"), (2, "delta")])
 def test_three_in_a_row_are_rolled_back(
-    host: StandaloneHost, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+    host: StandaloneHost, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, kind: str
 ) -> None:
     """To the last state, or, where there is none, to the beginning; at half the rates and with other noise."""
     spoilt(monkeypatch, lambda call: call in (4, 5, 6))
-    made = small.settings(data, {"plan": {"steps": 8}, "save": {"steps": steps}})
+    made = small.settings(data, {"plan": {"steps": 8}, "save": {"steps": steps}, "form": {"kind": kind}})
     control = Free()
     outcome = small.run(made, host, tmp_path / "run", control)
     assert outcome.ended == "done" and outcome.rollbacks == 1 and outcome.steps == 8
@@ -154,6 +154,7 @@ def test_a_resumed_run_remembers_its_rollbacks(
     assert "as often as" in outcome.why and small.finite(last(tmp_path / "run").tensors)
     again = small.run(made, host, tmp_path / "run")
     assert again.ended == "guard" and again.rollbacks == 2
+    assert {row["rates"]["unet"] for row in rows(tmp_path / "run", "step")[-3:]} == {1e-3 / 4}
 
 
 def test_three_in_a_row_end_the_run_if_that_is_chosen(
@@ -174,21 +175,27 @@ def test_a_huge_rate_ends_or_is_rolled_back(host: StandaloneHost, data: Path, tm
     assert small.finite(last(tmp_path / "run").tensors)
 
 
-def test_a_full_disk_ends_the_run_and_keeps_the_state(
+def test_a_full_disk_is_told_and_survived(
     host: StandaloneHost, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = Store.save
+    plain, tried = Store.save, []
 
     def save(self: Store, step: int, *args: Any) -> Path:
-        if step > 3:
+        tried.append(step)
+        if 3 < step < 9:
             raise Failed("no space left on device")
         return plain(self, step, *args)
 
     monkeypatch.setattr(Store, "save", save)
-    with pytest.raises(Failed, match="no space"):
-        small.run(small.settings(data, {"save": {"steps": 3}}), host, tmp_path / "run")
+    control = Free()
+    outcome = small.run(
+        small.settings(data, {"save": {"steps": 3}, "plan": {"steps": 8}}), host, tmp_path / "run", control
+    )
+    assert outcome.ended == "done" and outcome.snapshots and tried == [3, 6, 8]
+    assert any("no space" in text for text in control.said) and "no space" in outcome.notes[-1]
     assert last(tmp_path / "run").step == 3
-    assert host.model is not None and host.model.showing is None
+    assert small.run(small.settings(data, {"plan": {"steps": 9}}), host, tmp_path / "run").steps == 9
+    assert last(tmp_path / "run").step == 9 and host.model is not None and host.model.showing is None
 
 
 def test_no_rows_at_all_make_no_step(host: StandaloneHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

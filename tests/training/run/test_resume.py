@@ -133,6 +133,15 @@ def test_forty_steps_are_seventeen_and_twenty_three(host: StandaloneHost, data: 
     check(host, small.settings(data, changes), tmp_path, 18, within=True)
 
 
+def test_changed_pictures_are_told(host: StandaloneHost, tmp_path: Path) -> None:
+    data = small.pictures(tmp_path / "data")
+    made = small.settings(data, {"plan": {"steps": 2}})
+    assert not any("changed" in note for note in small.run(made, host, tmp_path / "run").notes)
+    (data / "03.txt").write_text("another cat", encoding="utf-8")
+    longer = small.settings(data, {"plan": {"steps": 3}})
+    assert "have changed" in small.run(longer, host, tmp_path / "run").notes[0]
+
+
 def test_what_is_not_the_same_run_is_refused(host: StandaloneHost, data: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"plan": {"steps": 2}}
     made = small.settings(data, changes)
