@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from lib_astolfo.checkpoints.blocks import component_of
 from lib_astolfo.training.forms.settings import FormSettings
-from lib_astolfo.training.memory import activations, own, text, unet
+from lib_astolfo.training.memory import activations, branches, own, text, unet
 from lib_astolfo.training.memory.states import FULL, state
 from lib_astolfo.training.memory.weights import Copies
 
@@ -143,7 +143,7 @@ def _gradients(held: Mapping[str, list[tuple[int, ...]]], choice: Choice, size: 
     return (size if choice.passes == 1 else FULL) * own.elements(held)
 
 
-def _activations(standing: Standing, held: Mapping[str, object], choice: Choice) -> int:
+def _activations(standing: Standing, held: Mapping[str, list[tuple[int, ...]]], choice: Choice) -> int:
     layers = unet.layers(standing.shapes, choice.height // 8, choice.width // 8)
     live = max((standing.size(name) for name in standing.part("unet")), default=FULL)
     shape = activations.Shape(
@@ -155,4 +155,8 @@ def _activations(standing: Standing, held: Mapping[str, object], choice: Choice)
     )
     encoders = text.kept(standing.shapes, held, choice.batch * choice.tokens, shape.size)
     first = "" if encoders else unet.first(layers, held)
-    return activations.total(layers, shape, checkpointing=choice.checkpointing, first=first) + encoders
+    found = activations.total(layers, shape, checkpointing=choice.checkpointing, first=first) + encoders
+    if choice.form.kind not in ("lora", "lokr"):
+        return found
+    lokr = choice.form.kind == "lokr"
+    return found + branches.kept(layers, held, shape, lokr=lokr, checkpointing=choice.checkpointing)

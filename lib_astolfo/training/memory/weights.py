@@ -20,6 +20,14 @@ _BLOCK = re.compile(
 )
 
 
+def block_of(name: str) -> str:
+    """The checkpointed block of a tensor, "" for one outside."""
+    found = _BLOCK.match(name)
+    if found is None:
+        return ""
+    return found[1] + ("" if "layers" in found[2] or "skip" in found[2] else found[2])
+
+
 class Copies:
     """``size``: bytes of an element of the trained tensors."""
 
@@ -33,12 +41,11 @@ class Copies:
         outside = 0
         for name in self.standing.part("unet"):
             made = self._made(name, name in names)
-            block = _BLOCK.match(name)
-            if block is None or not self.choice.checkpointing:
-                outside += made
+            block = block_of(name) if self.choice.checkpointing else ""
+            if block:
+                inside[block] = inside.get(block, 0) + made
             else:
-                key = block[1] + ("" if "layers" in block[2] or "skip" in block[2] else block[2])
-                inside[key] = inside.get(key, 0) + made
+                outside += made
         largest = self._sum(names)
         return outside + max(inside.values(), default=0) + largest
 

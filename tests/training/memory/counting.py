@@ -7,7 +7,7 @@ nothing is computed and no memory is used, so full-size SDXL can be counted on a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,22 +47,25 @@ def flash() -> Iterator[None]:
 
 
 class Counter:
-    """Bytes of saved storages, each once: those of each block, those outside blocks, and the blocks' inputs."""
+    """Bytes of saved storages, each once: those of each block, those outside blocks, and the blocks' inputs.
 
-    def __init__(self, network: nn.Module) -> None:
+    ``weights``: tensors that are not counted, besides the parameters of the ``network``.
+    """
+
+    def __init__(self, network: nn.Module, weights: Iterable[Tensor] = ()) -> None:
         self.network = network
-        self.known = {p.untyped_storage()._cdata for p in network.parameters()}
+        self.known = {p.untyped_storage()._cdata for p in [*network.parameters(), *weights]}
         self.held: list[Any] = []
         self.blocks: list[dict[int, int]] = []
         self.outside: dict[int, int] = {}
         self.entries: dict[int, int] = {}
         self._now: dict[int, int] | None = None
 
-    def count(self, *args: Any, **kwargs: Any) -> None:
+    def count(self, run: Callable[[], Any]) -> None:
         """Run the network once."""
         handles = [h for m in self.network.modules() if type(m).__name__ in BLOCKS for h in self._watch(m)]
         with flash(), torch.autograd.graph.saved_tensors_hooks(self._pack, lambda saved: saved):
-            self.held.append(self.network(*args, **kwargs))
+            self.held.append(run())
         for handle in handles:
             handle.remove()
 
@@ -125,7 +128,8 @@ def counted(architecture: str, batch: int, side: int, tokens: int, dtype: torch.
             ids = torch.zeros(batch, 6, dtype=dtype)
             more = {"added_cond_kwargs": {"text_embeds": torch.zeros(batch, width, dtype=dtype), "time_ids": ids}}
         text = torch.zeros(batch, tokens, config["cross_attention_dim"], dtype=dtype)
-        counter.count(torch.zeros(batch, 4, side, side, dtype=dtype), torch.zeros(batch), text, **more)
+        x, times = torch.zeros(batch, 4, side, side, dtype=dtype), torch.zeros(batch)
+        counter.count(lambda: network(x, times, text, **more))
     return counter
 
 
