@@ -76,7 +76,7 @@ def check(settings: ProbeSettings, workspace: Workspace) -> ProbeSettings:
 
 
 def _is_digits(path: Any) -> bool:
-    from .grid import _is_digits as is_digits
+    from .study_plan import is_digits
 
     try:
         return is_digits(path)

@@ -92,7 +92,7 @@ def scores(workspace: Workspace, bases: Sequence[str | None]) -> dict[str, Score
     """The scores that may be named for these models, and in which order: the digits laboratory's first for its own."""
     from lib_astolfo.search.scores import SCORES
 
-    if all(name and _is_digits(workspace.resolve(name)) for name in bases):
+    if all(name and is_digits(workspace.resolve(name)) for name in bases):
         return all_scores()
     return dict(SCORES)
 
@@ -105,7 +105,7 @@ def all_scores() -> dict[str, Score]:
     return {**DIGIT_SCORES, **{name: score for name, score in SCORES.items() if name not in DIGIT_SCORES}}
 
 
-def _is_digits(path: Path) -> bool:
+def is_digits(path: Path) -> bool:
     from lib_astolfo.checkpoints.metadata import ARCHITECTURE
     from lib_astolfo.checkpoints.reader import CheckpointFile
 
