@@ -16,8 +16,8 @@
 
   function build(view) {
     for (const part of ["acts", "live", "curves", "sheet", "after", "notes", "data"]) view[part] = make("div", { class: `astolfo-run-${part}` });
-    view.head.after(view.acts, view.live, view.notes, view.curves, view.sheet, view.after);
-    view.words.after(view.data);
+    view.head.after(view.acts, view.live, view.notes, view.curves, view.sheet);
+    view.words.after(view.after, view.data);
     view.problem = make("p", { class: "astolfo-error" });
     view.acts.append(...ACTS.map(([act, words, , help]) => {
       const button = make("button", { type: "button", class: `astolfo-button astolfo-act-${act}`, title: help }, words);
@@ -83,8 +83,7 @@
 
   async function follow(view, name) {
     const { run } = view;
-    const found = await ask(`training/${encodeURIComponent(name)}/curves?mark=${encodeURIComponent(run.told ? run.told.mark : "")}`).catch((error) => { if (error.status === 404) return null; throw error; });
-    if (!found) return;
+    const found = await ask(`training/${encodeURIComponent(view.id)}/curves?mark=${encodeURIComponent(run.told ? run.told.mark : "")}`);
     const fresh = !run.told || (found.fresh && found.mark !== run.told.mark);
     const grown = fresh || found.mark !== run.told.mark;
     if (fresh) run.told = found;
@@ -166,10 +165,10 @@
       if (job.result) (job.kind === "caption" ? tab.showCaptions : tab.showData)?.(view, job);
       return;
     }
-    const training = job.training, name = (training && training.name) || settings.name;
+    const { training } = job;
     showLive(view, busy ? training : null);
     if (training) await follow(view, training.name);
-    if (!busy && name) showAfter(view, training && training.snapshots ? training : await ask(`training/${encodeURIComponent(name)}`).catch(() => null));
+    if (!busy) showAfter(view, training);
     view.words.replaceChildren(...(job.result && job.result.summary && !busy ? [make("pre", {}, job.result.summary)] : []));
   }
 

@@ -40,9 +40,7 @@ def curves(workspace: Workspace, word: str, mark: str = "", points: int = POINTS
     """
     if not 1 <= points <= 10_000:
         raise BadInput("points", points, "a whole number from 1 to 10000")
-    active = workspace.training
-    beginning = active is not None and word in (active.name, active.job)  # its folder may not be there yet
-    path = (active.folder if active is not None and beginning else train_runs.find(workspace, word).path) / HISTORY
+    path = _path(workspace, word)
     start, size = _from(path, mark), path.stat().st_size if path.exists() else 0
     text, new = _read(path, start)
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
@@ -51,6 +49,22 @@ def curves(workspace: Workspace, word: str, mark: str = "", points: int = POINTS
     }
     steps = [row for row in rows if row["kind"] == "step"]
     return {"fresh": not start, "mark": new, "bytes": size, "steps": groups(steps, points), **found}
+
+
+def _path(workspace: Workspace, word: str) -> Path:
+    """The history of a run, there or not: of one that begins, and of a job that was ended before it had a folder, it is
+    empty. Errors: Unknown."""
+    from lib_astolfo.jobs import Unknown
+
+    active = workspace.training
+    if active is not None and word in (active.name, active.job):
+        return active.folder / HISTORY
+    try:
+        return train_runs.find(workspace, word).path / HISTORY
+    except Unknown:
+        if workspace.jobs.get(word).kind != "train":
+            raise
+        return workspace.trainings / HISTORY
 
 
 def groups(rows: list[Mapping[str, Any]], points: int) -> list[dict[str, Any]]:

@@ -77,3 +77,14 @@ def test_a_run_without_history_and_none_at_all(workspace: Workspace, history: Pa
         train_curves.curves(workspace, "two")
     with pytest.raises(BadInput, match="points"):
         train_curves.curves(workspace, "one", points=0)
+
+
+def test_a_job_that_never_had_a_folder_has_no_history(workspace: Workspace, history: Path) -> None:
+    folder = workspace.host.folders.outputs.parent / "datasets" / "some"
+    folder.mkdir(parents=True)
+    values = {"name": "gone", "model": "base", "data": {"sources": [{"path": "some"}]}}
+    job = workspace.submit("train", values)
+    assert train_curves.curves(workspace, job.id)["steps"] == []
+    other = workspace.submit("merge", {"models": {"a": "base", "b": "trained"}, "ratio": 0.5, "output": "m"})
+    with pytest.raises(Unknown):
+        train_curves.curves(workspace, other.id)
