@@ -39,7 +39,7 @@
   }
 
   /** One figure. lines: [{name, points: [[x, y, error?]], dots}]; log: the y axis is logarithmic. */
-  function figure(title, lines, { x = "step", log = false, marks = [], help = "" } = {}) {
+  function figure(title, lines, { x = "step", log = false, zero = false, marks = [], help = "" } = {}) {
     const known = lines.map((line) => ({ ...line, points: line.points.filter(([at, y]) => Number.isFinite(at) && Number.isFinite(y) && (!log || y > 0)) })).filter((line) => line.points.length);
     const place = make("figure", { class: "astolfo-curve" }, make("figcaption", { title: help }, title));
     if (!known.length) return null;
@@ -51,7 +51,7 @@
     const [left, right] = [Math.min(...xs), Math.max(...xs)];
     let [low, high] = [Math.min(...ys), Math.max(...ys)];
     const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
-    [low, high] = [low - room, high + room];
+    [low, high] = [zero && !log ? Math.min(0, low) : low - room, high + room];
     const px = (value) => LEFT + ((value - left) / (right - left || 1)) * (WIDTH - LEFT - RIGHT);
     const py = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
     const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
@@ -147,9 +147,9 @@
       figure(`${measured}, by noise`, BANDS.map(([name, wanted]) => ({ name, points: smooth(told.steps, ofBins(wanted)) })), { log: true, marks, help: "Mean over the last steps; low, middle and high noise" }),
       figure(`${measured}, by noise level`, levels(told.steps, start.edges), { x: "ln(σ/α): picture … noise", log: true, help: "The same scale for every objective" }),
       figure("validation", sets.map((set) => ({ name: set.replaceAll("_", " "), dots: true, points: told.validation.filter((row) => row.set === set).map((row) => [row.step, row.mean, row.error]) })), { marks, help: "Fixed noise: held-out pictures rising while trained ones fall is learning by heart" }),
-      figure("share of weights that move", [{ name: "", points: smooth(told.steps, mean("moved")) }], { help: "0 means that updates are lost in rounding" }),
+      figure("share of weights that move", [{ name: "", points: smooth(told.steps, mean("moved")) }], { zero: true, help: "0 means that updates are lost in rounding" }),
       figure("gradient norm", [{ name: "", points: smooth(told.steps, mean("norm")) }], { log: true }),
-      figure("learning rate", [{ name: "", points: told.steps.map((group) => [group.step, group.rate]) }], { log: false }),
+      figure("learning rate", [{ name: "", points: told.steps.map((group) => [group.step, group.rate]) }], { zero: true }),
     ];
     if (drift.length) rows.push(figure("uncond drift", [["low noise", "low"], ["where text matters", "high"]].map(([name, key]) => ({ name, dots: true, points: drift.map((row) => [row.step, row[key] == null ? NaN : row[key]]) })), { help: "Error under zero over error under null: 1 is equal" }));
     place.replaceChildren(...rows.filter(Boolean));

@@ -81,7 +81,8 @@
       if (value === null || value === "" || HIDDEN.includes(name)) return;
       if (typeof value !== "object") return row(name, plain(value, name));
       if (!Array.isArray(value) && !(name in WORDS)) return Object.entries(value).forEach(([key, entry]) => walk(entry, key));
-      const lines = Array.isArray(value) ? value.map(String) : Object.entries(value).map((pair) => pair.join(": "));
+      const word = (one) => (one && typeof one === "object" ? Object.entries(one).filter(([, part]) => part !== null).map((pair) => pair.join(" ")).join(", ") : String(one));
+      const lines = Array.isArray(value) ? value.map(word) : Object.entries(value).map((pair) => pair.join(": "));
       const items = () => make("ul", {}, ...lines.slice(0, 1000).map((line) => make("li", {}, line)));
       if (lines.length) row(name, lines.length > 6 ? make("details", {}, make("summary", {}, lines.length), items()) : lines.join("; "));
     };
