@@ -80,7 +80,8 @@ class Work:
             labels.write_settings(given.folder, settings)
         self.watched = Watched(given.folder, settings) if given.first else None
         if self.watched is not None:
-            self.watched.watch.cut(self.done)
+            watch = self.watched.watch
+            watch.reset() if state is None else watch.cut(self.done)
 
     def _reading(self, done: int, total: int, name: str) -> None:
         self.given.control.report(done, total, f"reading the data: {name}")

@@ -6,6 +6,7 @@ the sheet is the base, drawn as its checkpoint says, once for each uncond, promp
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 import shutil
@@ -33,10 +34,11 @@ class Cell:
     prompt: int
     seed: int
 
-    @property
-    def file(self) -> str:
-        """Name of its picture in the folder of a time."""
-        return f"ratio {self.ratio:g}, uncond {self.uncond}, prompt {self.prompt}, seed {self.seed}.png"
+    def file(self, settings: Previews) -> str:
+        """Name of its picture in the folder of a time; another one where anything else is asked for."""
+        request = requests(settings, [self], None)[0]
+        digest = hashlib.sha256(repr(request).encode()).hexdigest()[:8]
+        return f"ratio {self.ratio:g}, uncond {self.uncond}, prompt {self.prompt}, seed {self.seed}, {digest}.png"
 
 
 def cells(settings: Previews, ratios: Sequence[float] | None = None) -> list[Cell]:
@@ -90,7 +92,7 @@ class Album:
 
     def pictures(self, folder: Path, ratio: float) -> list[Path]:
         """Files of a ratio, or of the base, in the order of ``cells``."""
-        return [folder / cell.file for cell in cells(self.settings, [ratio])]
+        return [folder / cell.file(self.settings) for cell in cells(self.settings, [ratio])]
 
     def base(self) -> list[Path]:
         """Files of the base, in the order of ``cells`` of one ratio."""
@@ -116,16 +118,16 @@ class Album:
         return [steps[round(index * last / (most - 1))] for index in range(most)]
 
     def _one(self, folder: Path, ratio: float, sampling: Sampling | None, draw: Draw) -> None:
-        held = cells(self.settings, [ratio])
-        missing = [cell for cell in held if not (folder / cell.file).is_file()]
-        if not missing:
+        held = zip(cells(self.settings, [ratio]), self.pictures(folder, ratio), strict=True)
+        paths = {cell: path for cell, path in held if not path.is_file()}
+        if not paths:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        drawn = draw(requests(self.settings, missing, sampling), ratio)
-        for cell, picture in zip(missing, drawn, strict=True):
-            part = folder / f".{cell.file}.part"
+        drawn = draw(requests(self.settings, list(paths), sampling), ratio)
+        for path, picture in zip(paths.values(), drawn, strict=True):
+            part = path.with_name(f".{path.name}.part")
             picture.save(part)
-            part.replace(folder / cell.file)
+            part.replace(path)
 
     def _folders(self) -> Iterator[tuple[int, Path]]:
         if not self.folder.is_dir():

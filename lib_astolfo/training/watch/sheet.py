@@ -33,7 +33,7 @@ def draw_sheet(album: Album) -> Image.Image:
     _column_labels(draw, axes, cell[0], top)
     base = album.base()
     rows = [("base", [base[index % len(base)] for index in range(len(columns))])]
-    rows += [(str(step), [album.of(step) / column.file for column in columns]) for step in steps]
+    rows += [(str(step), [album.of(step) / column.file(album.settings) for column in columns]) for step in steps]
     for number, (label, paths) in enumerate(rows):
         y = top + number * (cell[1] + GAP)
         text = fit(label, LABEL - 12, 18, bold=True)

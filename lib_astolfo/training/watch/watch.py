@@ -8,6 +8,7 @@ to a step; a run that is taken up from there writes the same bytes as one that w
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,12 @@ class Watch:
         self._read()
         if self.album.steps():
             write_sheet(self.album)
+
+    def reset(self) -> None:
+        """Forget everything: a run begins in this folder, whatever another one left here."""
+        self.cut(-1)
+        shutil.rmtree(self.album.folder, ignore_errors=True)
+        (self.folder / SPECTRUM).unlink(missing_ok=True)
 
     def rolled_back(self, alarm: Alarm, done: int) -> None:
         """After ``cut``: say in the history why, and from where."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,22 @@ def test_what_is_there_is_not_drawn_again(tmp_path: Path) -> None:
     album, draw = Album(tmp_path, SETTINGS, V), Drawing()
     album.draw(10, draw)
     drawn = len(draw.asked)
-    (album.of(10) / cells(SETTINGS)[3].file).unlink()
+    (album.of(10) / cells(SETTINGS)[3].file(SETTINGS)).unlink()
     album.draw(10, draw)
     assert len(draw.asked) == drawn + 1 and draw.asked[-1][1].seed == 4
     album.draw(20, draw)
     assert len(draw.asked) == drawn + 1 + 16, "the base stays"
+
+
+def test_another_prompt_is_another_picture(tmp_path: Path) -> None:
+    """A run that is gone on with under other settings draws its base again, and leaves old places empty."""
+    Album(tmp_path, SETTINGS, V).draw(10, Drawing())
+    other = Album(tmp_path, replace(SETTINGS, prompts=("green two", "a blue one")), V)
+    draw = Drawing()
+    other.draw(20, draw)
+    assert [request.prompt for _, request in draw.asked[:4]] == ["green two"] * 4, "of the base, the new ones alone"
+    assert len(draw.asked) == 4 + 16
+    assert draw_sheet(other).height > 0
 
 
 def test_the_sheet_has_a_row_a_time_and_a_column_a_picture(tmp_path: Path) -> None:

@@ -81,6 +81,19 @@ def test_a_run_that_was_cut_short_has_the_same_files(tmp_path: Path, cut: int) -
     assert len(_files(tmp_path / "whole")) >= 10
 
 
+def test_a_run_that_begins_knows_nothing_of_another(tmp_path: Path) -> None:
+    whole, other = _watch(tmp_path / "whole"), _watch(tmp_path / "part")
+    whole.reset()
+    _run(whole, 0, 20)
+    other.start(lambda: latents(5, 16))
+    other.preview(0, _draw)
+    other.step(seen(0, 3.0))
+    again = _watch(tmp_path / "part")
+    again.reset()
+    _run(again, 0, 20)
+    assert _files(tmp_path / "part") == _files(tmp_path / "whole")
+
+
 def test_detectors_go_on_where_they_were(tmp_path: Path) -> None:
     """A jump is found at the same step by a run that was taken up shortly before it."""
     whole = [alarm for alarm in _run(_watch(tmp_path / "whole"), 0, 60, 12.0) if alarm.kind == "jump"]
