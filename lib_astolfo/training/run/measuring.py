@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,10 +44,17 @@ def still_plan(data: DataSettings, item: Item) -> Plan:
 
 
 class Measuring:
-    """Looks at one trainer's network, in turns."""
+    """Looks at one trainer's network, in turns. ``tick`` is called before each with what is done; it may raise."""
 
-    def __init__(self, turns: Turns, trainer: Trainer, encoders: tuple[Latents, Texts], seeing: Seeing) -> None:
-        self.turns, self.trainer, self.seeing = turns, trainer, seeing
+    def __init__(
+        self,
+        turns: Turns,
+        trainer: Trainer,
+        encoders: tuple[Latents, Texts],
+        seeing: Seeing,
+        tick: Callable[[str], None],
+    ) -> None:
+        self.turns, self.trainer, self.seeing, self.tick = turns, trainer, seeing, tick
         self.latents, self.texts = encoders
         self.data = still(seeing.settings)
         self._kept: dict[str, list[Looked]] = {}
@@ -55,6 +62,7 @@ class Measuring:
     def network(self, x: Tensor, timestep: Tensor, cond: Conditioning) -> Tensor:
         """The network with its trained weights; ``watch.validation.Network``. One turn a call."""
         trainer = self.trainer
+        self.tick("measuring")
         turn = self.turns.working(trainer.model, trainer.form)
         with turn, torch.no_grad(), trainer.form.attached(), trainer.grads.compute.autocast():
             return trainer.model.predict(x, timestep, cond.to(trainer.model.device)).float()
@@ -101,6 +109,7 @@ class Measuring:
             return trainer.model.encode_prompts([text])
 
     def _latent(self, item: Item) -> Tensor | None:
+        self.tick("encoding pictures")
         with self.turns.working(self.trainer.model, None):
             found = self.latents.get(self.data, [still_plan(self.data, item)])[0]
         return None if found is None else found["mean"]
@@ -122,6 +131,7 @@ class Measuring:
         """Pictures by the host's own pipeline with the weights at a ratio; one a turn, the slider back after it."""
         found = []
         for request in requests:
+            self.tick("drawing previews")
             with self.turns.locked():
                 before = shown.ratio, shown.weights
                 shown.ratio, shown.weights = ratio, weights

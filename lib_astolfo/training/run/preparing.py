@@ -157,10 +157,16 @@ class Work:
             ema=(lambda: average.tensors) if average is not None else None,
             title=settings.name,
         )
+        self.shown.step = before.step if before is not None else self.done
         if self.watched is not None:
             self.model.showing = self.shown
-            measuring = Measuring(self.turns, trainer, self.encoders, self.dataset.phases[0])
+            measuring = Measuring(self.turns, trainer, self.encoders, self.dataset.phases[0], self._tick)
             self.watched.bind(measuring, self.shown)
+
+    def _tick(self, text: str) -> None:
+        """While pictures are looked at or drawn: people see it, and may end the run."""
+        if self.given.gather.processes == 1:
+            self.given.control.report(self.shown.step, self.timeline.total, text)
 
     def back(self) -> bool:
         """Whether the model can be worked on again; one that was loaded anew is taken up, from the last state.
@@ -175,6 +181,7 @@ class Work:
                 self.trainer.form.verify()
             return True
         self.trainer.close()
+        self.model.showing = None
         state = self.store.load()
         self._take(model, state)
         self.bind()

@@ -236,3 +236,25 @@ def test_no_model(ground: Path, data: Path, tmp_path: Path) -> None:
     outcome = small.run(small.settings(data, {"model": small.NAME, "plan": {"steps": 1}}), host, tmp_path / "run")
     assert outcome.ended == "done"
     host.unload()
+
+
+def test_stopped_while_it_measures(host: StandaloneHost, data: Path, tmp_path: Path) -> None:
+    """Asked for in the middle of the validation after two steps; gone on with, it is the run that was not stopped."""
+
+    class Stopping(Free):
+        calls = 0
+
+        def report(self, done: int, total: int, text: str = "") -> None:
+            self.calls += text == "measuring" and done == 2
+            if self.calls == 3:
+                self.reason = "stop"
+                raise Stopped("stop")
+
+    watch = {"validation": {"share": 0.2, "every": 2, "times": [0.2, 0.7]}, "tensorboard": False}
+    made = small.settings(data, {"plan": {"steps": 4}, "watch": watch})
+    small.run(made, host, tmp_path / "plain")
+    outcome = Run(made, host, tmp_path / "run", Stopping()).go()
+    assert outcome.ended == "stopped" and outcome.steps == 2 and state(tmp_path / "run") == 2
+    assert small.run(made, host, tmp_path / "run").ended == "done"
+    names = ("plain/history.jsonl", "run/history.jsonl")
+    assert (tmp_path / names[0]).read_bytes() == (tmp_path / names[1]).read_bytes()

@@ -110,6 +110,21 @@ def test_what_sdxl_is_told(digits: StandaloneHost, data: Path, tmp_path: Path, m
     assert seen == {"zero", "null", "text"}
 
 
+def test_long_captions_are_whole(host: StandaloneHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three chunks beside one: the host's own encoding of each, the shorter one repeated."""
+    data = small.pictures(tmp_path / "data", 2, small.SIZES[:1])
+    (data / "01.txt").write_text("many words " * 90, encoding="utf-8")
+    bench = Bench(host, data, tmp_path, {"data": {"captions": {"dropout": 0.0}}})
+    step = bench.draw(0)
+    bench.run(step, monkeypatch)
+    cond = bench.calls[0][2]
+    longest = max(bench.model.chunk_count(plan.said.text) for plan in step.plans)  # type: ignore[attr-defined]
+    assert longest >= 3 and cond.tokens == 77 * longest
+    for row, plan in enumerate(step.plans):
+        text = bench.model.encode_prompts([plan.said.text]).crossattn[0].detach()
+        assert torch.equal(cond.crossattn[row], text.repeat(cond.tokens // len(text), 1))
+
+
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0", "rf"])
 def test_losses_and_gradients_by_hand(
     host: StandaloneHost, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prediction: str
