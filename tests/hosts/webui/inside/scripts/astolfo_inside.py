@@ -150,7 +150,7 @@ def digest() -> dict[str, Any]:
     with host.lock():
         state = shared.sd_model.state_dict()
         for name in sorted(state):
-            tensor = state[name].detach().cpu().contiguous()
+            tensor = state[name].detach().cpu().contiguous().clone()  # reForge loads in inference mode
             found.update(name.encode() + tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
         gc.collect()
     return {"sha256": found.hexdigest(), "rss": psutil.Process().memory_info().rss / 2**20}

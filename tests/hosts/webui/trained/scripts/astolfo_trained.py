@@ -209,7 +209,7 @@ def digest() -> str:
     found = hashlib.sha256()
     state = shared.sd_model.state_dict()
     for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
+        tensor = state[name].detach().cpu().contiguous().clone()  # reForge loads in inference mode
         found.update(name.encode() + tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
