@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_astolfo.errors import BadInput, Failed
-from lib_astolfo.jobs import Job, JobQueue, Lane, Runner, Task
+from lib_astolfo.jobs import COMMON, Job, JobQueue, Lane, Runner, Task
 
 from . import settings
 from .registry import COMMANDS, Command
@@ -60,8 +60,7 @@ class Workspace:
         self.host = host
         self.free_paths = free_paths
         runners = {name: self._runner(command) for name, command in BACKGROUND.items()}
-        lanes = {name: Lane(command.lane, PATIENCE) for name, command in BACKGROUND.items() if command.lane}
-        self.jobs = JobQueue(host.folders.jobs, runners, lanes)
+        self.jobs = JobQueue(host.folders.jobs, runners, lane_of)
         self.sampling: Sampling | None = None
         self.uncond: Uncond | None = None
         self.pictures: dict[object, Picture] = {}  # the Lab's last ones, see ``lab``
@@ -244,6 +243,13 @@ class Workspace:
         """What is written into the loaded model's weights at this moment; may be called without the lock."""
         kept = self._live
         return kept[1].current if kept is not None and kept[0] is self.host.model else None
+
+
+def lane_of(job: Job) -> Lane:
+    """Where a job waits: the common lane, or its kind's own. A mere report is soon done, and waits for no long work."""
+    command = BACKGROUND.get(job.kind)
+    own = command.lane if command is not None and not job.settings.get("report") else ""
+    return Lane(own, PATIENCE) if own else COMMON
 
 
 BACKGROUND = {name: command for name, command in COMMANDS.items() if command.background}

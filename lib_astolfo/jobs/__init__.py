@@ -1,7 +1,20 @@
 """Background jobs: queue, journal, progress, pause and stop."""
 
-from .crew import Lane
+from .crew import COMMON, Lane
 from .job import ENDED, STATES, Event, Job, JobProgress, Over, Runner, Task, Unknown
 from .queue import JobQueue
 
-__all__ = ["ENDED", "STATES", "Event", "Job", "JobProgress", "JobQueue", "Lane", "Over", "Runner", "Task", "Unknown"]
+__all__ = [
+    "COMMON",
+    "ENDED",
+    "STATES",
+    "Event",
+    "Job",
+    "JobProgress",
+    "JobQueue",
+    "Lane",
+    "Over",
+    "Runner",
+    "Task",
+    "Unknown",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,29 +25,46 @@ class Lane:
 COMMON = Lane("jobs")
 
 
-class Crew:
-    """``lanes``: kind of job -> its lane; kinds that are not named there share ``COMMON``."""
+def one_lane(job: Job) -> Lane:
+    """All jobs wait for each other."""
+    return COMMON
 
-    def __init__(self, ledger: Ledger, runners: Mapping[str, Runner], lanes: Mapping[str, Lane]) -> None:
+
+class Crew:
+    """``lane_of``: the lane of a job, always the same one. A lane's thread is made with its first job."""
+
+    def __init__(self, ledger: Ledger, runners: Mapping[str, Runner], lane_of: Callable[[Job], Lane]) -> None:
         self.ledger = ledger
-        self._lanes = lanes
-        named = dict.fromkeys((COMMON, *lanes.values()))
-        self._workers = {lane: Worker(ledger, runners, f"astolfo {lane.name}") for lane in named}
+        self._runners = runners
+        self._lane_of = lane_of
+        self._workers: dict[Lane, Worker] = {}
+        self._started = False
 
     def of(self, job: Job) -> Worker:
         """Who runs it."""
-        return self._workers[self._lanes.get(job.kind, COMMON)]
+        lane = self._lane_of(job)
+        with self.ledger.condition:
+            if lane not in self._workers:
+                self._workers[lane] = Worker(self.ledger, self._runners, f"astolfo {lane.name}")
+                if self._started:
+                    self._workers[lane].start()
+            return self._workers[lane]
 
     def put(self, job: Job, settings: dict[str, Any]) -> None:
         self.of(job).put(job.id, settings)
 
     def start(self) -> None:
-        for worker in self._workers.values():
-            worker.start()
+        """Begin with what was put until now; what comes later begins by itself."""
+        with self.ledger.condition:
+            self._started = True
+            for worker in self._workers.values():
+                worker.start()
 
     def end(self, timeout: float) -> None:
         """All running jobs are asked to stop at once, then waited for, each lane as long as it needs."""
-        for worker in self._workers.values():
+        with self.ledger.condition:
+            workers = dict(self._workers)
+        for worker in workers.values():
             worker.ask_to_end()
-        for lane, worker in self._workers.items():
+        for lane, worker in workers.items():
             worker.end(max(timeout, lane.patience))

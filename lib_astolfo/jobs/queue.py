@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from lib_astolfo.errors import BadInput, Failed
 
 from . import files
-from .crew import Crew, Lane
+from .crew import Crew, Lane, one_lane
 from .job import Event, Job, Runner
 from .ledger import Ledger
 from .lock import FolderLock
@@ -29,15 +29,15 @@ LARGEST = 2**63 - 1  # that sqlite counts to
 class JobQueue:
     """Jobs of one folder, run by a thread per lane. ``start`` takes the folder; before it the list can only be read.
 
-    ``lanes``: see ``crew.Crew``; without them all jobs wait for each other.
+    ``lane_of``: see ``crew.Crew``; without it all jobs wait for each other.
     Every method may be called from any thread. Errors: BadInput for an unknown id or kind or a request that does not
     fit the job's state; Failed when another process has the folder or the disk refuses.
     """
 
-    def __init__(self, folder: Path, runners: Mapping[str, Runner], lanes: Mapping[str, Lane] | None = None) -> None:
+    def __init__(self, folder: Path, runners: Mapping[str, Runner], lane_of: Callable[[Job], Lane] = one_lane) -> None:
         self.folder = Path(folder)
         self.runners = runners
-        self._lanes = lanes or {}
+        self._lane_of = lane_of
         self._changing = threading.Lock()
         self._lock = FolderLock(self.folder)
         self._crew: Crew | None = None
@@ -61,7 +61,7 @@ class JobQueue:
             owner = self._lock.owner()
             raise Failed(f"{self.folder}: another Astolfo (process {owner}) runs the jobs of this folder; ask that one")
         try:
-            crew = Crew(Ledger(self.folder), self.runners, self._lanes)
+            crew = Crew(Ledger(self.folder), self.runners, self._lane_of)
             for job in recover(crew.ledger):
                 crew.put(job, job.settings)
         except BaseException:

@@ -172,9 +172,11 @@ def test_a_training_waits_for_a_grid(rest: Rest) -> None:
     assert rest.over(other)["result"]["recipe"]["loras"][0]["weight"] == 0.5
 
 
-def test_a_merge_to_a_file_goes_on_beside_a_training(rest: Rest) -> None:
+def test_merges_to_files_and_reports_go_on_beside_a_training(rest: Rest) -> None:
     job = rest.start(name="mine")
     rest.at_step(job, 1)
+    told = rest.over(rest.start(name="next", report=True))
+    assert (told["state"], told["result"]["steps"]) == ("done", 4000), told["error"]
     merged = rest.client.post(f"{V1}/merge", json={**RECIPE, "output": "merged"}).json()["id"]
     assert rest.over(merged)["state"] == "done"
     assert rest.job(job)["state"] == "running"

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from lib_astolfo.errors import Stopped
-from lib_astolfo.jobs import JobQueue, Lane, Task
+from lib_astolfo.jobs import COMMON, Job, JobQueue, Lane, Task
 
 from .conftest import Gate, until
 
 LONG = Lane("long", patience=20.0)
+
+
+def lane_of(job: Job) -> Lane:
+    return LONG if job.kind in ("slow", "other") else COMMON
 
 
 def saves_slowly(settings: dict[str, Any], task: Task) -> dict[str, Any]:
@@ -36,7 +40,7 @@ def saves_slowly(settings: dict[str, Any], task: Task) -> dict[str, Any]:
 @pytest.fixture
 def queue(tmp_path: Path, gate: Gate) -> Iterator[JobQueue]:
     runners = {"gate": gate.run, "slow": saves_slowly, "other": saves_slowly}
-    made = JobQueue(tmp_path / "jobs", runners, {"slow": LONG, "other": LONG})
+    made = JobQueue(tmp_path / "jobs", runners, lane_of)
     made.start()
     yield made
     for _ in range(100):
@@ -87,11 +91,11 @@ def test_at_the_end_a_lane_gets_the_time_it_needs(queue: JobQueue) -> None:
 
 
 def test_what_waits_stays_in_its_lane_after_a_restart(tmp_path: Path, gate: Gate) -> None:
-    first = JobQueue(tmp_path, {"gate": gate.run, "slow": saves_slowly}, {"slow": LONG})
+    first = JobQueue(tmp_path, {"gate": gate.run, "slow": saves_slowly}, lane_of)
     running, waiting = first.submit("slow", {}), first.submit("slow", {})
     until(lambda: first.get(running.id).progress.done > 3)
     first.shutdown()
-    again = JobQueue(tmp_path, {"gate": gate.run, "slow": saves_slowly}, {"slow": LONG})
+    again = JobQueue(tmp_path, {"gate": gate.run, "slow": saves_slowly}, lane_of)
     again.start()
     until(lambda: again.get(waiting.id).progress.done > 3)
     short = again.submit("gate", {"steps": 1})
