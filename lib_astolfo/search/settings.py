@@ -63,8 +63,8 @@ class SearchSettings(StudySettings):
     low: float = 0.0  # its range
     high: float = 1.0
     coarse: int = 5  # its first values
-    finer: int = 4  # values added between the best one's neighbours in every later round
-    rounds: int = 4  # at most
+    finer: int = 3  # values added between the best one's neighbours in every later round
+    rounds: int = 3  # at most, the coarse one with them
     within: float = 0.05  # end when the 95 % interval of the optimum is no wider
     guard: bool = True  # draw the trained model alone at lower CFGs too, where a merge below full strength is best
     evaluations: int = 60  # cells at most, of the samplers

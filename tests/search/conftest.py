@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +86,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     from lib_astolfo.hosts.standalone import StandaloneHost
 
     return Workspace(StandaloneHost([models_folder()], tmp_path_factory.mktemp("outputs"), device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The URL of a PostgreSQL database of the tests' own."""
+    from . import postgres
+
+    reason = postgres.missing()
+    if reason:
+        pytest.skip(reason)
+    with postgres.server() as url:
+        yield url

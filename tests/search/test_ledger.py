@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,19 +15,8 @@ from lib_astolfo.errors import BadInput
 from lib_astolfo.search.databases import Worker
 from lib_astolfo.search.ledger import Ledger
 
-from . import postgres
-
 CELLS = [({"ratio": index / 10}, f"weights {index // 2}") for index in range(8)]
 Open = Callable[..., Ledger]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    reason = postgres.missing()
-    if reason:
-        pytest.skip(reason)
-    with postgres.server() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

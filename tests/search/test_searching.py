@@ -61,8 +61,8 @@ def test_refine_finds_the_optimum_and_asks_whether_it_is_only_a_lower_cfg(tmp_pa
     for curve in drawn:
         assert curve.optimum is not None
         assert curve.optimum.low - 0.01 <= BEST <= curve.optimum.high + 0.01
-        assert len(curve.cells) <= 13
-    assert sorted({cell.cell.values["cfg"] for cell in result.cells}) == [1.5, 2.0, 2.5, 3.0, 4.0]
+        assert len(curve.cells) + 2 <= 41 / 3, "at most a third of a sweep of 41, with the two at lower CFGs"
+    assert sorted({cell.cell.values["cfg"] for cell in result.cells}) == [1.5, 2.5, 4.0]
     assert "confounder" in {sentence.kind for sentence in verdict(result).sentences}
 
 
@@ -87,6 +87,7 @@ def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert again.drawn == len(found(whole)) - 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["refine", "tpe"])
 def test_killed_at_random_moments_it_gives_the_undisturbed_result(strategy: str, tmp_path: Path) -> None:
     whole = search_of(strategy, url_of(tmp_path / "whole"), tmp_path / "whole")
@@ -107,10 +108,12 @@ def test_killed_at_random_moments_it_gives_the_undisturbed_result(strategy: str,
     assert found(last) == found(whole)
 
 
-def test_two_workers_one_killed_in_mid_cell(tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_two_workers_one_killed_in_mid_cell(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     whole = search_of("refine", url_of(tmp_path / "whole"), tmp_path / "whole")
     whole.run()
-    url = url_of(tmp_path / "both")
+    url = url_of(tmp_path / "both") if kind == "sqlite" else request.getfixturevalue("server")
     killed, other = (worker(url, tmp_path / name, "refine", 0.03) for name in ("killed", "other"))
     assert killed.stdout is not None
     killed.stdout.readline()

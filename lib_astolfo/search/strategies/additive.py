@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVELS = 5  # values of a ratio that are told apart
-PAIRS = 4  # of opposite points at the beginning
+PAIRS = 2  # of opposite points at the beginning
 NOISE = 0.3  # variance of what the model does not say, in shares of that of the scores
-DARING = 0.3  # how much of the posterior's spread is drawn: 0 the best guess, 1 Thompson's
+DARING = 0.5  # how much of the posterior's spread is drawn: 0 the best guess, 1 Thompson's
 LENGTH = 0.5  # of the curved part of a function of a ratio
-CURVED = 0.5  # share of that part; the rest is linear
+CURVED = 0.2  # share of that part; the rest is linear
 FAR = 10.0  # prior variance of the mean, which is not known
 
 

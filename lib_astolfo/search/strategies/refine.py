@@ -1,7 +1,8 @@
 """Bracket and refine, as one does by hand: coarse values, then finer ones around the best, until no more can be told.
 
-Every combination of the other axes is refined by itself. A column is finished when the 95 % interval of its optimum is
-under a width, when all values in its bracket are as good as the best within the noise, or after a number of rounds.
+Every combination of the other axes is refined by itself. The bracket holds every value that may be the best one, which
+on a flat curve are many; finer values halve its widest gaps. A column is finished when the 95 % interval of its optimum
+is under a width, when the best value's neighbours are as good within the noise, or after a number of rounds.
 Then, where a merge below full strength is best, the trained model alone is drawn at lower CFGs: a merge weakens the
 guidance, so that its optimum may stand in for a lower CFG and for nothing else.
 """
@@ -22,8 +23,9 @@ from lib_astolfo.search.scores import Score
 from lib_astolfo.search.statistics import CHOSEN, Optimum, optimum, worse
 from lib_astolfo.search.strategies.base import Tried, Values
 
-GUARDS = (0.375, 0.5, 0.625, 0.75)  # of the CFG, at which the trained model alone is drawn
+GUARDS = (0.375, 0.625)  # of the CFG, at which the trained model alone is drawn
 STRAIGHT = 0.15  # share of the range: values farther apart do not say where between them the optimum is
+LIKELY = 0.05  # share of the bootstrap in which a value must be the best one to be counted with the bracket
 DIGITS = 6  # of a value
 
 
@@ -36,8 +38,8 @@ class Refine:
     low: float = 0.0
     high: float = 1.0
     coarse: int = 5
-    finer: int = 4
-    rounds: int = 4
+    finer: int = 3
+    rounds: int = 3
     within: float = 0.05
     guard: bool = True
 
@@ -107,21 +109,25 @@ class Refine:
         if len(here) < 3:
             return []
         found = self._optimum(here)
-        xs, best = found.xs, found.index
-        first, last = max(best - 1, 0), min(best + 1, len(xs) - 1)
-        dense = xs[last] - xs[first] <= 2 * STRAIGHT * (self.high - self.low)
-        if dense and (found.high - found.low <= self.within or self._alike(here[first : last + 1], here[best])):
+        xs = [*found.xs[bracket(found)]]
+        dense = max(b - a for a, b in itertools.pairwise(xs)) <= STRAIGHT * (self.high - self.low)
+        beside = here[max(found.index - 1, 0) : found.index + 2]
+        if dense and (found.high - found.low <= self.within or self._alike(beside, here[found.index])):
             return []
-        if xs[last] - xs[first] <= self.within / 2:
-            return []
-        inner = np.linspace(xs[first], xs[last], self.finer + 2)[1:-1]
-        known = set(xs)
-        return [x for x in (round(float(x), DIGITS) for x in inner) if x not in known]
+        added: list[float] = []
+        while len(added) < self.finer:
+            gaps = [(a, b) for a, b in itertools.pairwise(xs) if b - a > self.within / 2]
+            if not gaps:
+                break
+            widest = max(gaps, key=lambda gap: (round(gap[1] - gap[0], DIGITS), -abs(sum(gap) / 2 - found.best)))
+            added.append(round(sum(widest) / 2, DIGITS))
+            xs = sorted([*xs, added[-1]])
+        return added
 
-    def _alike(self, bracket: Sequence[Tried], best: Tried) -> bool:
-        """Whether the best of a bracket and its neighbours cannot be told apart."""
+    def _alike(self, beside: Sequence[Tried], best: Tried) -> bool:
+        """Whether the best value and its neighbours cannot be told apart."""
         name = self.score.name
-        return not any(worse(self.score, one.scores[name], best.scores[name]).beyond(CHOSEN) for one in bracket)
+        return not any(worse(self.score, one.scores[name], best.scores[name]).beyond(CHOSEN) for one in beside)
 
     def _guards(self) -> bool:
         """Whether the question can be asked: a ratio is refined, up to full strength, and CFG is no axis."""
@@ -136,6 +142,13 @@ class Refine:
             if len(here) >= 3 and 0.0 < self._optimum(here).best < 1.0:
                 cells += [{self.axis: 1.0, "cfg": cfg, **column} for cfg in guards(self.plan.settings.cfg)]
         return cells
+
+
+def bracket(found: Optimum) -> slice:
+    """The values between which the optimum lies: all that are the best one often enough when the pictures are drawn
+    anew from those there are, and the neighbours of the first and the last of them."""
+    likely = [index for index, share in enumerate(found.shares) if share >= LIKELY or index == found.index]
+    return slice(max(likely[0] - 1, 0), min(likely[-1] + 1, len(found.xs) - 1) + 1)
 
 
 def guards(cfg: float) -> Iterator[float]:
