@@ -43,7 +43,7 @@ class Extension:
         self.memory = Memory(webui_folders().outputs / "memory.json")
         self.knowledge = Knowledge(lambda: self.memory)
         self.served = Served(self.script)
-        self.live = LiveMerges(self.served)
+        self.live = LiveMerges(self.served, self.adapter.tell)
         self.hook = Hook(self.adapter, self.knowledge, self.standing, self.live)
         self.merge_axes = MergeAxes(self._models, self._check_axis)
 

@@ -9,7 +9,7 @@ held by the generation, the load or the request.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +45,14 @@ class Before:
 
 
 class LiveMerges:
-    """See ``hosts.webui.hook.Merges``. ``served`` has the workspace, whose live weights these are."""
+    """See ``hosts.webui.hook.Merges``. ``served`` has the workspace, whose live weights these are; ``tell`` has the
+    page say an error that ends a picture."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, tell: Callable[[Exception], None]) -> None:
         self._served = served
         self._before: Before | None = None
         self._reading: tuple[Report, Standing] | None = None
-        self.shows = Shows(served)
+        self.shows = Shows(served, tell)
 
     # a generation
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,10 +28,13 @@ LOG = logging.getLogger("astolfo")
 
 
 class Shows:
-    """What the generation that is drawn has of a training; at most one is drawn at a time."""
+    """What the generation that is drawn has of a training; at most one is drawn at a time.
 
-    def __init__(self, served: Served) -> None:
-        self._served = served
+    ``tell`` has the page say an error: see ``hosts.webui.adapter.Adapter``.
+    """
+
+    def __init__(self, served: Served, tell: Callable[[Exception], None]) -> None:
+        self._served, self._tell = served, tell
         self._drawn: _Drawn | None = None
 
     @property
@@ -60,7 +63,7 @@ class Shows:
             self.end(self._drawn.turn)  # a generation that nobody closed
         model = self.model
         if model is not None and self._drawn is None:
-            self._drawn = _Drawn(model, turn)
+            self._drawn = _Drawn(model, turn, self._tell)
 
     def prepare(self, turn: object, text: str, changes: Mapping[str, Any]) -> str | None:
         """The infotext's line of the picture that is drawn now, with the weights in place; None without a training.
@@ -93,12 +96,12 @@ class Shows:
 class _Drawn:
     """One generation; the cells of a grid are one."""
 
-    def __init__(self, model: WebuiModel, turn: object) -> None:
+    def __init__(self, model: WebuiModel, turn: object, tell: Callable[[Exception], None]) -> None:
         from lib_astolfo.hosts.webui.keeping import Kept
 
         self.model = model
         self.turn = turn
-        self._kept: Kept = Kept(model)
+        self._kept: Kept = Kept(model, tell)
         self._ratio: tuple[Showing, float, float] | None = None
 
     @torch.inference_mode(False)

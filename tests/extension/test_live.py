@@ -34,6 +34,8 @@ KEY = UNET + "middle_block.0.in_layers.0.bias"
 class Model:
     """A loaded checkpoint. ``kept``: its weights are there still though it is not the loaded one."""
 
+    showing: Any = None
+
     def __init__(self, path: Path) -> None:
         self.entry = CheckpointEntry(path.name, path, "sd1", 1, None, Sampling())
         self.source = CheckpointFile.open(path)
@@ -93,7 +95,8 @@ class Stage:
         self.folder, self.processing, self.sd_models = folder, processing, sd_models
         self.host = Host(folder)
         self.workspace = Workspace(self.host)  # type: ignore[arg-type]
-        self.live = LiveMerges(SimpleNamespace(made=self.workspace, workspace=self.workspace))  # type: ignore[arg-type]
+        served: Any = SimpleNamespace(made=self.workspace, workspace=self.workspace)
+        self.live = LiveMerges(served, lambda error: None)
         self.load("a")
 
     def load(self, name: str, *, aside: bool = False) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lib_astolfo.errors import Failed
@@ -17,13 +18,13 @@ class Kept:
     """From the start of a generation to its end: the model that is trained is not thrown away for a picture.
 
     Another checkpoint is loaded beside it where the WebUI keeps more than one; else the picture ends with the reason.
-    ``Kept.end`` brings the trained one back.
+    ``Kept.end`` brings the trained one back. ``tell``: see ``adapter.Adapter.tell``.
     """
 
-    def __init__(self, model: WebuiModel) -> None:
+    def __init__(self, model: WebuiModel, tell: Callable[[Exception], None]) -> None:
         from modules import sd_models
 
-        self._model = model
+        self._model, self._tell = model, tell
         self._place: Any = sd_models
         self._own = getattr(sd_models, RELOAD)
         self._shown: Showing | None = None
@@ -42,11 +43,13 @@ class Kept:
         model, wanted = self._model, info or self._place.select_checkpoint()
         if not self._is_loaded(wanted):
             if not model.stays_beside(wanted.filename):
-                raise Failed(
+                error = Failed(
                     f"this picture asks for {wanted.name}, which would take the place of {model.entry.name}, and a "
                     "training has that: let the WebUI keep two checkpoints (Settings, Stable Diffusion: maximum number "
                     "of checkpoints loaded at the same time), or stop the training first"
                 )
+                self._tell(error)
+                raise error
             model.hide()
         made = self._own(sd_model, info, forced)
         if model.current and not model.shown and self._shown is not None:

@@ -82,7 +82,8 @@ def model(webui: WebUI) -> Model:
 
 @pytest.fixture
 def shows(model: Model) -> Shows:
-    return Shows(SimpleNamespace(made=SimpleNamespace(host=SimpleNamespace(model=model))))  # type: ignore[arg-type]
+    served: Any = SimpleNamespace(made=SimpleNamespace(host=SimpleNamespace(model=model)))
+    return Shows(served, model.log.append)
 
 
 def test_a_picture_begins_and_ends_it(shows: Shows, model: Model) -> None:
@@ -138,14 +139,14 @@ def test_a_picture_that_nobody_closed_is_ended_by_the_next(shows: Shows, model: 
     assert not model.shown
 
 
-def test_another_checkpoint_in_a_picture_is_refused_where_it_would_take_the_place(shows: Shows, webui: WebUI) -> None:
+def test_another_checkpoint_in_its_place_is_refused(shows: Shows, model: Model, webui: WebUI) -> None:
     turn, own = object(), webui.reload_model_weights
     other = SimpleNamespace(filename="other.safetensors", name="other")
     shows.begin(turn)
     webui.reload_model_weights()
     with pytest.raises(Failed, match=r"other.*mine.*training"):
         webui.reload_model_weights(info=other)
-    assert webui.loads == []
+    assert webui.loads == [] and isinstance(model.log[-1], Failed), "the page says it too"
     shows.end(turn)
     assert webui.reload_model_weights == own
     webui.reload_model_weights(info=other)
