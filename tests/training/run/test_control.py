@@ -17,6 +17,7 @@ from lib_astolfo.checkpoints.reader import CheckpointFile
 from lib_astolfo.errors import Failed, Stopped
 from lib_astolfo.hosts.base import PictureRequest
 from lib_astolfo.hosts.standalone import StandaloneHost
+from lib_astolfo.hosts.standalone.model import StandaloneModel
 from lib_astolfo.training.checkpointing.store import Store
 from lib_astolfo.training.forms.shown import Shown
 from lib_astolfo.training.run.outcome import Outcome
@@ -191,9 +192,16 @@ def test_pictures_meanwhile(host: StandaloneHost, data: Path, tmp_path: Path) ->
     assert drawn(host) == plain
 
 
-def test_the_model_is_taken_away_and_comes_back(own_host: StandaloneHost, data: Path, tmp_path: Path) -> None:
-    """Unloaded within a step: the run waits, goes on with the model that is loaded again, and is the same run."""
-    made = small.settings(data, {"plan": {"steps": 6}, "batch": 1, "accumulate": 2})
+@pytest.mark.parametrize(("kind", "kept"), [("delta", 3), ("in_place", 2)])
+def test_the_model_is_taken_away_and_comes_back(
+    own_host: StandaloneHost, data: Path, tmp_path: Path, kind: str, kept: int
+) -> None:
+    """Unloaded within a step: the run waits, goes on with the model that is loaded again, and is the same run.
+
+    What is trained in place goes with the model, so that run goes back to its last state.
+    """
+    changes = {"plan": {"steps": 6}, "batch": 1, "accumulate": 2, "save": {"steps": 2}, "form": {"kind": kind}}
+    made = small.settings(data, changes)
     small.run(made, own_host, tmp_path / "plain")
 
     class Away(Free):
@@ -204,7 +212,7 @@ def test_the_model_is_taken_away_and_comes_back(own_host: StandaloneHost, data: 
                 own_host.unload()
             if text.startswith("waiting"):
                 self.waited += 1
-                assert state(tmp_path / "run") == 3
+                assert state(tmp_path / "run") == kept
                 if self.waited == 2:
                     own_host.load(small.NAME)
 
@@ -216,6 +224,34 @@ def test_the_model_is_taken_away_and_comes_back(own_host: StandaloneHost, data: 
     assert plain is not None and other is not None
     assert small.checksum(plain.tensors["weights"]) == small.checksum(other.tensors["weights"])
     assert (tmp_path / "plain/history.jsonl").read_bytes() == (tmp_path / "run/history.jsonl").read_bytes()
+
+
+def test_something_in_the_way_for_a_while(
+    host: StandaloneHost, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host cannot prepare the model (say, fp8 was switched on), then can again: the same model, the same run."""
+    made, plain, waited = small.settings(data, {"plan": {"steps": 4}}), StandaloneModel.training, list[str]()
+    small.run(made, host, tmp_path / "plain")
+
+    class Waiting(Free):
+        blocked = False
+
+        def turn(self, done: int, total: int, text: str = "") -> None:
+            waited.extend([text] if "waiting" in text else [])
+            self.blocked = done == 2 and len(waited) < 2
+
+    control = Waiting()
+
+    def training(self: StandaloneModel) -> Any:
+        if control.blocked:
+            raise Failed("the weights are in fp8")
+        return plain(self)
+
+    monkeypatch.setattr(StandaloneModel, "training", training)
+    assert Run(made, host, tmp_path / "run", control).go().ended == "done"
+    assert len(waited) == 2 and "fp8" in waited[0] and any("is back" in text for text in control.said)
+    names = ("plain/history.jsonl", "run/history.jsonl")
+    assert (tmp_path / names[0]).read_bytes() == (tmp_path / names[1]).read_bytes()
 
 
 def test_stopped_while_the_model_is_away(own_host: StandaloneHost, data: Path, tmp_path: Path) -> None:
