@@ -109,6 +109,21 @@ def test_trained_in_turns_with_pictures_kept_then_discarded(rest: Rest, workspac
     assert np.array_equal(rest.draw(b="trained", show=["base"])["base"][0], plain)
 
 
+@pytest.mark.parametrize("kind", ["in_place", "lora", "lokr"])
+def test_discarded_or_kept_the_model_is_what_it_was(rest: Rest, workspace: Workspace, kind: str) -> None:
+    workspace.load("base")
+    before = training.digest(workspace)
+    for ask in ("cancel", "stop"):
+        job = rest.start(name=ask, form={"kind": kind, "rank": 4})
+        rest.at_step(job, 2)
+        rest.draw(ratio=0.5)
+        rest.ask(job, ask)
+        over = rest.over(job)
+        assert (over["state"], workspace.host.model.showing) == ("stopped", None), over["error"]
+        assert training.digest(workspace) == before
+        assert len(list((workspace.trainings / ask / "snapshots").glob("*"))) == (ask == "stop")
+
+
 def test_the_ratio_is_a_slider_and_merges_wait(rest: Rest, workspace: Workspace) -> None:
     job = rest.start(name="mine", show={"ratio": 0.25})
     rest.at_step(job, 1)
