@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lib_astolfo.errors import Failed
+
 
 @dataclass(frozen=True, eq=False)
 class Slot:
@@ -30,9 +32,10 @@ class Slot:
 
     @property
     def parameter(self) -> Tensor:
-        """What stands there now."""
+        """What stands there now. Raises Failed where the host has taken its model apart."""
         held = self.module._parameters[self.attr]
-        assert held is not None
+        if held is None:
+            raise Failed(f"the host has freed the model: a {self.attr} of {type(self.module).__name__} is gone")
         return held
 
     def cut(self, whole: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from lib_astolfo.training.forms.form import Form
 from lib_astolfo.training.forms.making import make
 from lib_astolfo.training.forms.settings import FormSettings
 
-ADAPTED = {"rank": 4, "conv_rank": 2}
+ADAPTED = {"rank": 4, "conv_rank": 2, "alpha": 3.0}
 
 
 def settings(kind: str, **more: object) -> FormSettings:

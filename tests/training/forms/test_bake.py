@@ -97,3 +97,18 @@ def test_nothing_and_the_whole_difference(host: StandaloneHost) -> None:
         if kind == "full":
             key = form.names[0]
             torch.testing.assert_close(form.mixed(key, 1.0), form.trainables()[key].detach(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["lora", "lokr"])
+def test_in_blocks_of_rows_as_large_weights_are(
+    folder: Path, host: StandaloneHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from lib_astolfo.merging.lora import algebra
+    from lib_astolfo.training.forms import adapters
+
+    for module in (algebra, adapters):
+        monkeypatch.setattr(module, "BLOCK", 1000)
+    form = stirred(host.load("sdxl"), kind)
+    write_snapshot(tmp_path / "snapshot.safetensors", form, dtype="fp32")
+    found = baked("sdxl", "fp32", folder, tmp_path)
+    assert [key for key in form.names if not torch.equal(found[key], form.mixed(key, RATIO))] == []
