@@ -5,6 +5,7 @@ from __future__ import annotations
 from lib_astolfo.training.run.keeping import Keeping
 from lib_astolfo.training.run.preparing import Work
 from lib_astolfo.training.watch.alarms import Alarm
+from lib_astolfo.training.watch.guards import span
 
 MARGIN = 20  # steps before a jump was seen that its cause may lie
 
@@ -16,7 +17,7 @@ def trusted(work: Work, alarm: Alarm | None, done: int) -> int:
     late = {
         "nonfinite": settings.guards.skips,
         "jump": MARGIN,
-        "divergence": 2 * settings.watch.window,
+        "divergence": 2 * span(settings.watch.window, settings.total),
         "collapse": settings.previews.every,
         "learned_by_heart": 3 * settings.watch.validation.every,
         "drift": settings.watch.drift.every,

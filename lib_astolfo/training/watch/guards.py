@@ -15,9 +15,11 @@ from lib_astolfo.training.watch.collapse import WORDS
 from lib_astolfo.training.watch.settings import Guards
 from lib_astolfo.training.watch.strata import Strata, change
 
-RECENT = 5  # steps that a jump is seen over
+RECENT, FEW = 5, 16  # steps, and losses, that a jump is seen over at least
 LEAST = 32  # losses before which nothing is called usual
-CLEAR = 4.0  # standard errors that a jump or a divergence must be beyond
+SPAN = 200  # losses of a span, at least: fewer, of single pictures, differ by chance as much as by harm
+JUMPED, DIVERGED = 6.0, 5.0  # standard errors that a change must be beyond
+TWICE = 2  # spans in a row that must be worse than the best one
 IDLE = 20  # steps without a weight that moves
 RISES = 3  # measurements of validation in a row
 
@@ -63,6 +65,11 @@ class _Nonfinite:
             yield "nonfinite", f"{count} steps in a row were skipped: {row['skipped']}{names}."
 
 
+def span(window: int, losses: int) -> int:
+    """Steps of a span of the history, with so many losses a step: ``window``, or as many as have ``SPAN`` losses."""
+    return max(window, -(-SPAN // max(losses, 1)))
+
+
 class _Losses:
     """Jumps and divergence of the training loss."""
 
@@ -74,7 +81,7 @@ class _Losses:
         self._phase = phase
         self._recent: deque[Strata] = deque()
         self._block, self._last, self._best = Strata(), Strata(), Strata()
-        self._steps, self._high = 0, False
+        self._steps, self._high, self._worse = 0, False, 0
 
     def take(self, row: Row) -> Said:
         if row["kind"] != "step" or row["skipped"]:
@@ -82,12 +89,12 @@ class _Losses:
         if row["phase"] != self._phase:
             self._start(row["phase"])
         self._recent.append(Strata.of(row["levels"]))
-        if len(self._recent) <= RECENT:
+        if len(self._recent) <= RECENT or sum(one.count for one in itertools.islice(self._recent, 1, None)) < FEW:
             return
         yield from self._jumped()
         self._block.join(self._recent.popleft())
         self._steps += 1
-        if self._steps == self._window:
+        if self._steps >= self._window and self._block.count >= SPAN:
             yield from self._diverged()
 
     def _jumped(self) -> Said:
@@ -95,22 +102,24 @@ class _Losses:
         found = change(Strata.joined(self._recent), usual)
         if found is None or usual.count < LEAST:
             return
-        high = found.beyond(self._guards.jump_factor, CLEAR)
+        high = found.beyond(self._guards.jump_factor, JUMPED)
         if high and not self._high:
             text = f"over the last {len(self._recent)} steps the loss is {found.factor:.3g} times what was usual"
             yield "jump", f"{text} at these noise levels."
         self._high = high or (self._high and found.beyond(self._guards.jump_factor**0.5, 0.0))
 
     def _diverged(self) -> Said:
-        """At the end of a window."""
-        block, self._block, self._steps = self._block, Strata(), 0
-        self._last = block
+        """At the end of a span."""
+        block, steps = self._block, self._steps
+        self._last, self._block, self._steps = block, Strata(), 0
         found = change(block, self._best)
         if found is None or found.log < 0:
             self._best = block
-        elif found.beyond(self._guards.divergence_factor, CLEAR) and block.count >= LEAST:
-            text = f"over the last {self._window} steps the loss is {found.factor:.3g} times that of the best"
-            yield "divergence", f"{text} {self._window} steps, at the same noise levels."
+        worse = found is not None and found.beyond(self._guards.divergence_factor, DIVERGED)
+        self._worse = self._worse + 1 if worse else 0
+        if found is not None and self._worse == TWICE:
+            text = f"over the last {steps} steps the loss is {found.factor:.3g} times that of the best {steps} steps"
+            yield "divergence", text + ", at the same noise levels; so it was before these."
 
 
 class _Stuck:

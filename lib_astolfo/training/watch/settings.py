@@ -78,7 +78,7 @@ class Guards:
 
     ``nonfinite``: ``skips`` steps in a row were skipped because the loss or a gradient was not finite.
     ``jump``: over a few steps the loss is ``jump_factor`` times what was usual at these noise levels.
-    ``divergence``: over a window of the history it is ``divergence_factor`` times the best window there was.
+    ``divergence``: over two windows of the history it is ``divergence_factor`` times the best window there was.
     ``collapse``: previews are blurred, noise, of one colour, or in fragments, where the base's own are not.
     ``learned_by_heart``: the validation loss has risen three times in a row, the trained pictures' fell.
     ``drift``: the zero branch has been left behind, where it was not at the start.
