@@ -112,10 +112,12 @@ class Optimiser:
         return weight.parameter.register_post_accumulate_grad_hook(arrived)
 
     def close(self) -> None:
-        """Take the hooks off and forget gradients; the optimiser is not used again."""
+        """Take the hooks off and forget gradients and states; the optimiser is not used again."""
         for hook in self._hooks:
             hook.remove()
         self.drop()
+        for weight in self.weights.values():
+            weight.state, weight.master = {}, None
 
     def begin(self, step: int, rates: Mapping[str, float], scale: float = 1.0, passes: int | None = None) -> None:
         """Open step number ``step`` (0 the first) with a learning rate for every group.
