@@ -12,7 +12,7 @@ from .form import Form
 from .train_values import settings_of
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 360, 96, 44, 8, 18  # user units
-FIELDS = ("form", "optimiser", "rate", "epochs", "steps", "schedule", "warmup", "floor", "cycles", "resolution", "more")
+FIELDS = ("form", "optimiser", "rate", "epochs", "steps", "schedule", "warmup", "floor", "cycles", "more")
 
 
 def connect(form: Form, place: Any) -> None:
@@ -27,7 +27,7 @@ def draw(values: Mapping[str, Any]) -> str:
 
     try:
         given = settings_of({**values, "sources": "", "previews": 0})
-        found = train_plan.plan({name: given[name] for name in ("plan", "form", "optimiser", "data") if name in given})
+        found = train_plan.plan({name: given[name] for name in ("plan", "form", "optimiser") if name in given})
     except (AstolfoError, OverflowError):
         return ""
     steps = int(values.get("steps") or 0)
@@ -44,7 +44,8 @@ def figure(found: Mapping[str, Any], note: str = "") -> str:
         return LEFT + wide * epoch / epochs
 
     line = " ".join(f"{x(at):.1f},{TOP + high * (1 - rate / peak):.1f}" for at, rate in points)
-    bands = "".join(_band(phase, x, high, index) for index, phase in enumerate(found["phases"]))
+    alone = len(found["phases"]) == 1
+    bands = "".join(_band(phase, x, high, 0 if alone else index) for index, phase in enumerate(found["phases"], 1))
     ends = f'<text x="{LEFT}" y="{HEIGHT - 4}">0</text><text x="{WIDTH - 6}" y="{HEIGHT - 4}" text-anchor="end">'
     ends += f"{epochs} epochs</text>"
     top = f'<text x="{LEFT - 4}" y="{TOP + 6}" text-anchor="end">{peak:.3g}</text>'
@@ -55,10 +56,12 @@ def figure(found: Mapping[str, Any], note: str = "") -> str:
 
 
 def _band(phase: Mapping[str, Any], x: Any, high: float, index: int) -> str:
+    """A phase; ``index`` 0: the only one, whose resolution is the data's own."""
     start, end = x(phase["first"]), x(phase["first"] + phase["epochs"])
-    said = [f"{phase['epochs']} epochs at {phase['resolution']} pixels, peak {phase['rate']:.3g}"]
+    said = [f"{phase['epochs']} epochs" + f" at {phase['resolution']} pixels" * bool(index)]
+    said.append(f"peak {phase['rate']:.3g}")
     said += ["text encoder frozen"] if not phase["text_encoder"] else []
     said += [f"captions {phase['captions']}"] if phase["captions"] != "full" else []
     kind = "band" if phase["text_encoder"] else "band frozen"
     box = f'x="{start:.1f}" y="{TOP}" width="{end - start:.1f}" height="{high}"'
-    return f'<rect class="{kind}" {box}><title>Phase {index + 1}: {html.text(", ".join(said))}</title></rect>'
+    return f'<rect class="{kind}" {box}><title>{f"Phase {index}: " * bool(index)}{html.text(", ".join(said))}</title></rect>'
