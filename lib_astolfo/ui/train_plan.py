@@ -64,4 +64,5 @@ def _band(phase: Mapping[str, Any], x: Any, high: float, index: int) -> str:
     said += [f"captions {phase['captions']}"] if phase["captions"] != "full" else []
     kind = "band" if phase["text_encoder"] else "band frozen"
     box = f'x="{start:.1f}" y="{TOP}" width="{end - start:.1f}" height="{high}"'
-    return f'<rect class="{kind}" {box}><title>{f"Phase {index}: " * bool(index)}{html.text(", ".join(said))}</title></rect>'
+    words = f"Phase {index}: " * bool(index) + ", ".join(said)
+    return f'<rect class="{kind}" {box}><title>{html.text(words)}</title></rect>'
