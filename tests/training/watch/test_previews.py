@@ -87,6 +87,8 @@ def test_the_sheet_has_a_row_a_time_and_a_column_a_picture(tmp_path: Path) -> No
     two = draw_sheet(album)
     assert two.height > one.height and two.width == one.width
     assert two.tobytes()[: 100 * 3] == one.tobytes()[: 100 * 3]
+    base = {one.getpixel((x, 160)) for x in range(one.width)}
+    assert {(0, 50, 120), (0, 50, 160), (0, 150, 120), (0, 150, 160)} <= base, "the first row: the base"
     colours = {two.getpixel((x, two.height - 40)) for x in range(two.width)}
     assert {(200, 50, 120), (200, 150, 160), (100, 50, 120)} <= colours, "the last row: step 10"
 
