@@ -204,10 +204,15 @@ class Work:
     def _said(self) -> tuple[str, ...]:
         form, settings = self.trainer.form, self.given.settings
         dtypes = {name: parameter.dtype for name, parameter in form.trainables().items()}
-        found = [f"not trained: {name}: {why}." for name, why in list(form.left_out.items())[:5]]
-        if len(form.left_out) > 5:
-            found.append(f"not trained: {len(form.left_out) - 5} more tensors.")
+        reasons: dict[str, list[str]] = {}
+        for name, why in form.left_out.items():
+            reasons.setdefault(why, []).append(name)
+        found = [f"not trained: {names[0]}{_more(names)}: {why}." for why, names in reasons.items()]
         found += [f"select.{name}: nothing of it can be trained in this form." for name in self.trainer.lost]
         seed = "seed has no effect"  # it is the run's own
         found += [f"{note}." for note in optimiser_notes(settings.optimiser, dtypes) if not note.startswith(seed)]
         return tuple(found)
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -246,6 +246,18 @@ def test_text_encoders_move_in_their_own_epochs_only(host: StandaloneHost, data:
     assert moved[1] == moved[2]
 
 
+def test_what_a_form_cannot_train_is_told_in_a_line(host: StandaloneHost, data: Path, tmp_path: Path) -> None:
+    groups = [
+        {"name": "unet", "words": ["OUT05"], "rate": 0.0},
+        {"name": "norms", "words": [r"re:middle_block\.0\.in_layers\.0"], "rate": 0.0},
+    ]
+    made = small.settings(data, {"form": {"kind": "lora", "rank": 2}, "select": groups, "plan": {"steps": 1}})
+    notes = small.run(made, host, tmp_path / "run").notes
+    told = [note for note in notes if note.startswith("not trained")]
+    assert len(told) == 2 and " 23 more: a bias, norm or embedding" in told[0] and "conv_rank is 0" in told[1]
+    assert any(note.startswith("select.norms: nothing of it") for note in notes)
+
+
 def test_caches_are_checked_and_mended(host: StandaloneHost, data: Path, tmp_path: Path) -> None:
     made = small.settings(data, {"plan": {"steps": 5}, "cache": str(tmp_path / "cache")})
     small.run(made, host, tmp_path / "one")
