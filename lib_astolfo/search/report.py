@@ -37,6 +37,8 @@ KINDS = {
     "confounder": "Ratio or only a lower CFG",
     "optimum": "Where the ratio is best",
     "uncond": "Uncond against uncond",
+    "product": "The product for each uncond",
+    "ridge": "Ratio against CFG",
     "saturated": "A score that says nothing",
     "disagreement": "Scores disagree",
     "sure": "How sure",

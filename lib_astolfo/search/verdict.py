@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lib_astolfo.search import findings
+from lib_astolfo.search import findings, verdict_surface
 from lib_astolfo.search.axes import show
 from lib_astolfo.search.findings import Confounder, Curve
 from lib_astolfo.search.scores import Score
@@ -20,7 +20,7 @@ FEW_PICTURES = 32
 
 @dataclass(frozen=True)
 class Sentence:
-    """One finding. ``kind``: winner, optimum, uncond, confounder, saturated, disagreement, sure or missing;
+    """One finding. ``kind``: winner, optimum, uncond, product, ridge, confounder, saturated, disagreement, sure, …;
     ``level``: ``found``, ``caution`` (do not trust the winner without reading it) or ``note``."""
 
     kind: str
@@ -56,6 +56,7 @@ def verdict(result: StudyResult) -> Verdict:
         *_confounders(result, score),
         *_optima(result, score),
         *_unconds(result, score),
+        *verdict_surface.said(result, score),
         *_saturation(result),
         *_disagreements(result, score),
         *_sure(result, score),

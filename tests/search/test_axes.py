@@ -88,5 +88,22 @@ def test_labels_name_what_varies() -> None:
     assert AXES["ztsnr"].label(True) == "ZTSNR on"
 
 
+def test_block_ratios_and_ranges_of_the_schedule() -> None:
+    from lib_astolfo.search.values import Blocks, Shares
+
+    texts, mapping, numbers = expand("blocks", ["IN04:0.5,OUT08:1", {"M00": 1}, [0.5] * 20])
+    assert texts == Blocks.of({"OUT08": 1, "IN04": 0.5})
+    assert mapping.to_dict() == {"M00": 1.0}
+    assert len(numbers.to_dict()) == 20
+    assert AXES["blocks"].label(texts) == "blocks IN04:0.5,OUT08:1"
+    assert numbers.mark in AXES["blocks"].label(numbers)
+    given = ["0.2-0.9", "20-90 %", [0.2, 0.9], {"start": 0.2, "end": 0.9}]
+    assert {AXES["uncond_range"].parse("x", one) for one in given} == {Shares(0.2, 0.9)}
+    for wrong in ("0.9-0.2", "much", [0.1], "0.1-1.5"):
+        with pytest.raises(BadInput):
+            expand("uncond_range", [wrong])
+    assert AXES["model_b"].label("folder/one.safetensors") == "B one"
+
+
 def test_large_seeds_stay_exact() -> None:
     assert expand("seed", [4294967295, "4294967294"]) == (4294967295, 4294967294)

@@ -16,7 +16,7 @@ import numpy as np
 
 LEVELS = 5  # values of a ratio that are told apart
 PAIRS = 2  # of opposite points at the beginning
-NOISE = 0.3  # variance of what the model does not say, in shares of that of the scores
+NOISE = 0.2  # variance of what the model does not say, in shares of that of the scores
 DARING = 0.5  # how much of the posterior's spread is drawn: 0 the best guess, 1 Thompson's
 LENGTH = 0.5  # of the curved part of a function of a ratio
 CURVED = 0.2  # share of that part; the rest is linear
