@@ -160,7 +160,12 @@ def test_looking_at_the_state_makes_nothing_and_keeps_nothing(workspace: Workspa
     workspace.load("trained")
     gc.collect()
     assert kept() is None
-    assert live.state(workspace) == {"model": "trained.safetensors", "recipe": None, "description": "", "training": None}
+    assert live.state(workspace) == {
+        "model": "trained.safetensors",
+        "recipe": None,
+        "description": "",
+        "training": None,
+    }
 
 
 def test_a_model_in_use_is_waited_for_and_then_named(workspace: Workspace) -> None:
