@@ -33,6 +33,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "pictures": 8,
         "steps": 8,
     },
+    "search": {
+        "models": _PAIR,
+        "strategy": "refine",
+        "axes": {"uncond": ["zero", "null"]},
+        "prompts": ["red seven", "blue two"],
+        "pictures": 16,
+        "steps": 8,
+    },
     "doctor": {"model": "digits-v.safetensors", "markers": ["v_pred", "ztsnr"], "output": "digits-v-marked"},
     "differences": {"models": ["digits-eps.safetensors", "digits-v.safetensors"], "top": 20},
     "arithmetic": {
