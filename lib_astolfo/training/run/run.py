@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from lib_astolfo.errors import AstolfoError, Failed, Stopped
+from lib_astolfo.errors import AstolfoError, BadInput, Failed, Stopped
 from lib_astolfo.hosts.base import Host
 from lib_astolfo.training.forms.shown import Shown
 from lib_astolfo.training.run import labels
@@ -184,13 +184,15 @@ class Run:
         self.control.event(f"paused: {why}")
         if work.trainer.form.standing == 0:  # else it lies in the model's own memory, which may hold anything now
             self._save(work, keeping)
+        before = work.model
         while True:
             self.control.turn(self.done, work.timeline.total, f"waiting: {why}")
             time.sleep(LOOK)
-            with suppress(Failed, Away):
-                before = work.model
+            try:
                 work.back()
                 break
+            except (Failed, Away, BadInput) as error:
+                why = str(error)
         if work.model is not before:
             self.done = keeping.saved
             keeping.cut(self.done)
