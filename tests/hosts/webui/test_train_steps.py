@@ -120,7 +120,9 @@ def test_pictures_come_between_steps_and_are_the_same(trainer: Host) -> None:
         trainer.client.post("/sdapi/v1/skip", {})
         waits = trainer.client.post("/trained/waits", {"times": 20})
         done = busy(trainer, True)["done"]
-        time.sleep(1.0)
+        deadline = time.monotonic() + 60
+        while busy(trainer, True)["done"] == done and time.monotonic() < deadline:
+            time.sleep(0.1)
         ended = busy(trainer, False)
     finally:
         busy(trainer, False)
