@@ -129,9 +129,9 @@ def test_one_picture_for_every_prompt(studio: Studio) -> None:
     assert studio.judge([Image.fromarray(mean)] * 8) == "same", "what a network draws that has learned nothing"
 
 
-def test_a_picture_that_changed_alone_does_not_count(studio: Studio) -> None:
+def test_two_of_eight_pictures_do_not_count(studio: Studio) -> None:
     images = studio.draw()
-    images[2] = Image.new("RGB", (64, 64), "white")
+    images[2] = images[5] = Image.new("RGB", (64, 64), "white")
     assert studio.judge(images) == "fine"
 
 
