@@ -78,19 +78,17 @@ def _no_token_merging(sd_model: Any) -> Iterator[None]:
 
 @contextmanager
 def _no_hypertile(network: Any) -> Iterator[None]:
-    """It stays in the layers as the last picture has set it."""
+    """It stays around the layers as the last picture has set it, with the attention that was chosen when it came."""
     if getattr(network, HYPERTILE_LAYERS, None) is None:
         yield
         return
-    layers = [module.__dict__[HYPERTILE] for module in network.modules() if HYPERTILE in module.__dict__]
-    enabled = [layer for layer in layers if layer.enabled]
-    for layer in enabled:
-        layer.enabled = False
+    wrapped = [module.__dict__ for module in network.modules() if HYPERTILE in module.__dict__]
+    taken = [(own, own.pop("forward")) for own in wrapped if "forward" in own]
     try:
         yield
     finally:
-        for layer in enabled:
-            layer.enabled = True
+        for own, forward in taken:
+            own["forward"] = forward
 
 
 def network(sd_model: Any, x: torch.Tensor, timestep: torch.Tensor, cond: Conditioning) -> torch.Tensor:
