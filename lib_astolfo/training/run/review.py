@@ -123,12 +123,12 @@ def _beside(settings: RunSettings, model: LoadedModel) -> Iterable[str]:
     if text and not any(phase.text_encoder for phase in phases):
         raise BadInput("select", "tensors of a text encoder", "none of them, or a phase with text_encoder true")
     said, distill = model.entry.sampling, settings.objective.distill
-    if distill is not None and distill.teacher.prediction != said.prediction:
+    if distill is not None and distill.teacher != said:
         yield f"objective.distill.teacher is read as {distill.teacher.describe()}; the model says {said.describe()}."
     if distill is None and settings.objective.sampling.prediction != said.prediction:
         yield (
-            f"the objective is {settings.objective.sampling.describe()}, the model {said.describe()}: from real "
-            "targets alone this takes several times the steps that objective.distill takes."
+            f"the objective is {settings.objective.sampling.describe()}, the model {said.describe()}: the network must "
+            "learn another output; objective.distill takes its targets from the model itself, not from the pictures."
         )
     if model.layout.family != "sdxl" and settings.data.buckets == type(settings.data.buckets)():
         yield f"data.buckets are SDXL's; {model.layout.family} was made for {model.native_size[0]} pixels."

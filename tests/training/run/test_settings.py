@@ -145,6 +145,6 @@ def test_beside_a_model(host: StandaloneHost, data: Path) -> None:
     with pytest.raises(BadInput, match="OUT44"):
         review(small.settings(data, {"select": [{"name": "a", "words": ["OUT44"], "rate": 0.0}]}), model)
     swap = small.settings(data, {"objective": {"sampling": {"prediction": "v"}}})
-    assert any("several times the steps" in note for note in review(swap, model))
+    assert any("learn another output" in note for note in review(swap, model))
     wrong = small.settings(data, {"objective": {"distill": {"teacher": {"prediction": "v"}}}})
     assert any("the model says eps" in note for note in review(wrong, model))
