@@ -11,11 +11,8 @@ import pytest
 
 from tests.benchmarks import search_replay as replay
 
-TESTS = Path(__file__).resolve().parents[1]
-TABLES = {
-    "08b": TESTS / "search/data/08b.csv",
-    "201b": TESTS / "merging/recipes_data/201b-AstolfoMix-_202a_204a.csv",
-}
+DATA = Path(__file__).with_name("data")
+TABLES = {name: DATA / f"{name}.csv" for name in ("08b", "201b")}
 
 
 @pytest.mark.slow
