@@ -24,6 +24,14 @@ class BadInput(AstolfoError, ValueError):
         return type(self), (self.where, self.found, self.expected)
 
 
+class Unknown(BadInput):
+    """There is no such job, training, or file of one; status 404."""
+
+
+class Over(BadInput):
+    """What is asked of a job or training does not fit its state any more; status 409."""
+
+
 class Failed(AstolfoError, RuntimeError):
     """Good input, but the work could not be done (disk full, file vanished, …); exit code 1."""
 

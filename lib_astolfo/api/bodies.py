@@ -12,8 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from lib_astolfo.commands.workspace import Busy
-from lib_astolfo.errors import AstolfoError, BadInput
-from lib_astolfo.jobs import Over, Unknown
+from lib_astolfo.errors import AstolfoError, BadInput, Over, Unknown
 
 from .security import Refused, refusal
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.errors import BadInput
+from lib_astolfo.errors import BadInput, Unknown
 
 from . import train_runs
 
@@ -54,8 +54,6 @@ def curves(workspace: Workspace, word: str, mark: str = "", points: int = POINTS
 def _path(workspace: Workspace, word: str) -> Path:
     """The history of a run, there or not: of one that begins, and of a job that was ended before it had a folder, it is
     empty. Errors: Unknown."""
-    from lib_astolfo.jobs import Unknown
-
     active = workspace.training
     if active is not None and word in (active.name, active.job):
         return active.folder / HISTORY

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.errors import BadInput
-from lib_astolfo.jobs import Over, Unknown
+from lib_astolfo.errors import BadInput, Over, Unknown
 
 if TYPE_CHECKING:
     from .workspace import Workspace

@@ -1,7 +1,7 @@
 """Background jobs: queue, journal, progress, pause and stop."""
 
 from .crew import COMMON, Lane
-from .job import ENDED, STATES, Event, Job, JobProgress, Over, Runner, Task, Unknown
+from .job import ENDED, STATES, Event, Job, JobProgress, Runner, Task
 from .queue import JobQueue
 
 __all__ = [
@@ -13,8 +13,6 @@ __all__ = [
     "JobProgress",
     "JobQueue",
     "Lane",
-    "Over",
     "Runner",
     "Task",
-    "Unknown",
 ]

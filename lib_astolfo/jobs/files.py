@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path, PurePosixPath
 
-from .job import Unknown
+from lib_astolfo.errors import Unknown
 
 
 def listing(folder: Path) -> tuple[str, ...]:

@@ -7,18 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from lib_astolfo.errors import BadInput
-
 STATES = ("queued", "running", "paused", "stopping", "done", "failed", "stopped")
 ENDED = ("done", "failed", "stopped")
-
-
-class Unknown(BadInput):
-    """No such job, or no such file of it."""
-
-
-class Over(BadInput):
-    """What is asked of the job does not fit its state any more."""
 
 
 @dataclass(frozen=True)

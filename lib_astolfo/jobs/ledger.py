@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from lib_astolfo.errors import Failed
+from lib_astolfo.errors import Failed, Over, Unknown
 
 from . import files
-from .job import Event, Job, Over, Unknown
+from .job import Event, Job
 from .journal import Journal
 from .plain import blotted, plain, without
 

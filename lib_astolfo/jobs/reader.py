@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from lib_astolfo.errors import Failed
+from lib_astolfo.errors import Failed, Unknown
 
 from . import files
-from .job import Event, Job, Unknown
+from .job import Event, Job
 from .journal import Journal
 from .lock import FolderLock
 from .recovery import dead

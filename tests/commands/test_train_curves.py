@@ -10,8 +10,7 @@ import pytest
 
 from lib_astolfo.commands import train_curves
 from lib_astolfo.commands.workspace import Workspace
-from lib_astolfo.errors import BadInput
-from lib_astolfo.jobs import Unknown
+from lib_astolfo.errors import BadInput, Unknown
 
 Rows = list[dict[str, Any]]
 
