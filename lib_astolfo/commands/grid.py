@@ -13,7 +13,7 @@ from lib_astolfo.errors import BadInput, Stopped
 from lib_astolfo.search.settings import StudySettings
 
 from . import train_after
-from .study_plan import all_scores, check_unchanged, natural_sampling, prepare, study_sizes
+from .study_plan import all_scores, check_unchanged, checked_live, natural_sampling, prepare, study_sizes
 
 if TYPE_CHECKING:
     from lib_astolfo.jobs import Task
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .workspace import Workspace
 
-__all__ = ["GridSettings", "all_scores", "check_unchanged", "natural_sampling", "prepare"]
+__all__ = ["GridSettings", "all_scores", "check_unchanged", "checked_live", "natural_sampling", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,8 @@ def draw(plan: Plan, workspace: Workspace, task: Task, folder: Path) -> StudyRes
             raise workspace.training.busy()
         check_unchanged(plan, workspace)
 
-    return run_study(
-        plan, workspace.host, workspace.live, folder, progress=progress, report=task.report, on_cell=on_cell
-    )
+    live = checked_live(plan, workspace)
+    return run_study(plan, workspace.host, live, folder, progress=progress, report=task.report, on_cell=on_cell)
 
 
 def shown(cell: CellResult) -> dict[str, str]:

@@ -152,7 +152,7 @@ def _carry_out(
         task.progress(done, total, text)
         grid.check_unchanged(plan, workspace)
 
-    search = Search(plan, strategy, ledger, workspace.host, workspace.live, folder)
+    search = Search(plan, strategy, ledger, workspace.host, grid.checked_live(plan, workspace), folder)
     search.look, search.progress, search.report, search.on_cell = look(settings), progress, task.report, on_cell
     try:
         search.run()

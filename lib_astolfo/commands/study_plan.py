@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.search.settings import StudySettings
 
 if TYPE_CHECKING:
+    from lib_astolfo.merging.live import LiveWeights
     from lib_astolfo.search.order import Sizes
     from lib_astolfo.search.plan import Plan
     from lib_astolfo.search.scores import Score
@@ -148,6 +149,16 @@ def check_unchanged(plan: Plan, workspace: Workspace) -> None:
             now = "gone"
         if now != plan.identity.get(name, now):
             raise Failed(f"{name} was replaced or removed while the grid ran; the cells made before are kept")
+
+
+def checked_live(plan: Plan, workspace: Workspace) -> Callable[[], LiveWeights]:
+    """The live weights, for files that are still those of the study; see ``check_unchanged``."""
+
+    def live() -> LiveWeights:
+        check_unchanged(plan, workspace)
+        return workspace.live()
+
+    return live
 
 
 def files_of(plan: Plan) -> list[str]:

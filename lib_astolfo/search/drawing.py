@@ -42,9 +42,9 @@ class Cells(Protocol):
 class Drawer:
     """Takes turns with the host's lock: merges, as many of their cells as fit into the turn, weights put back.
 
-    ``live()`` gives the live weights of the loaded model and is called under the host's lock, as is ``report``, which
-    must not wait; it may raise Stopped, and the cell that is under way is then lost. ``look``: after how many pictures
-    a cell may be found hopeless; 0: never.
+    ``live()`` gives the live weights of the loaded model and is called under the host's lock each time before they are
+    written. ``report`` is called under it too, and must not wait; it may raise Stopped, and the cell that is under way
+    is then lost. ``look``: after how many pictures a cell may be found hopeless; 0: never.
     """
 
     plan: Plan
@@ -76,16 +76,16 @@ class Drawer:
                     self._batch(cells)
                     if self.cell is not None and time.monotonic() - start >= hold:
                         break
-                    self._change(live, held)
+                    self._change(held)
         return True
 
-    def _change(self, live: LiveWeights, held: Cell) -> None:
+    def _change(self, held: Cell) -> None:
         """Write the weights of the cell under way where they are others than those of ``held``."""
         cell = self.cell
         if cell is None or self._base(cell) != self._base(held):
             return
         if self.plan.weights_key(cell) != self.plan.weights_key(held):
-            recipe = self.plan.recipe(cell)
+            recipe, live = self.plan.recipe(cell), self.live()
             live.restore() if recipe is None else live.apply(recipe)
 
     def _base(self, cell: Cell) -> str:
