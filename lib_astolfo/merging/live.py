@@ -103,7 +103,7 @@ class LiveWeights:
             files = engine.open_more(recipe, self._resolve, self._opened())
             engine.check_hashes(recipe, files, progress)
             planned = plan.build(recipe, files, self._say)
-            targets = self._model.weights()
+            targets = self._present()
             tasks = _fitting(planned, targets, self._family)
             self._remember(targets)
             before, report = self._current, self._report
@@ -130,7 +130,8 @@ class LiveWeights:
         """
         with self._lock:
             if self._held:
-                self._write_own(self._model.weights(), list(self._held))
+                targets = self._present()
+                self._write_own(targets, [name for name in self._held if name in targets])
             self._current = self._report = None
             self._give_up({*self._files.values(), self._model.source})
             self._files = {}
@@ -204,6 +205,12 @@ class LiveWeights:
         except AstolfoError:
             self.restore()
             raise
+
+    def _present(self) -> dict[str, Tensor]:
+        """The weights as they are there now. One that is away meanwhile may hold anything when it comes back."""
+        targets = self._model.weights()
+        self._forget([name for name in self._held if name not in targets])
+        return targets
 
     def _remember(self, targets: Mapping[str, Tensor]) -> None:
         """At the first meeting with a tensor: can it be read again from the model's file, or must it be copied?"""

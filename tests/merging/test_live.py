@@ -167,6 +167,30 @@ def test_temporarily_puts_back_what_stood_before(files: None, resolve: Resolve) 
     assert equal(model.copy(), stood)
 
 
+def test_a_tensor_that_is_away_for_a_while_is_written_anew(files: None, resolve: Resolve, models: Path) -> None:
+    """As the VAE of a WebUI's model while one of the user's choice stands in its place, and after it."""
+    loaded = Loaded(models / "a.safetensors", torch.float16)
+    own, there = loaded.copy(), loaded.names
+    away = {name: key for name, key in there.items() if name != VAE_KEY}
+    live = LiveWeights(loaded, resolve)
+    live.apply(recipe())
+    merged = loaded.copy()
+    with torch.no_grad():
+        loaded.weights()[VAE_KEY].zero_()
+    loaded.names = away
+    live.apply(recipe(0.4))
+    live.apply(recipe())
+    loaded.names = there
+    assert not loaded.weights()[VAE_KEY].any()
+    live.apply(recipe())
+    assert equal(loaded.copy(), merged)
+    loaded.names = away
+    live.restore()
+    loaded.names = there
+    live.restore()
+    assert equal(loaded.copy(), own)
+
+
 class Told(Loaded):
     """A model that is told what was written, and by then can be looked at."""
 

@@ -11,6 +11,7 @@ import torch
 
 from lib_astolfo.checkpoints.layout import VAE
 from lib_astolfo.diffusion.conditioning import Conditioning
+from lib_astolfo.hosts.webui.live import own_vae
 from lib_astolfo.hosts.webui.model import original_names
 from lib_astolfo.hosts.webui.posterior import encode_mean
 from lib_astolfo.hosts.webui.training import roots
@@ -82,15 +83,13 @@ class A1111:
 
         With fp8 storage and ``cache_fp16_weight`` the half copies stand for the weights (modules/sd_models.py:497-507).
         While a VAE of the user's choice is in place, the checkpoint's own is what comes back (modules/sd_vae.py:40-68).
+        Where the WebUI has not kept it, there is none: see ``hosts.webui.live.own_vae``.
         """
-        from modules import sd_vae
-
         self._own(sd_model)
         state = sd_model.state_dict()
         state |= {f"{place}.{name}": copy for place, name, copy, _ in _half_copies(sd_model)}
-        base = sd_vae.get_base_vae(sd_model)
-        if base is not None:
-            state |= {VAE + name: tensor for name, tensor in base.items()}
+        loaded = {name.removeprefix(VAE): state.pop(name) for name in list(state) if name.startswith(VAE)}
+        state |= {VAE + name: tensor for name, tensor in own_vae(sd_model, loaded).items()}
         return original_names(state)
 
     def written(self, sd_model: Any, names: Collection[str]) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from lib_astolfo.checkpoints.layout import UNET, VAE
 from lib_astolfo.diffusion.conditioning import Conditioning
+from lib_astolfo.hosts.webui.live import own_vae
 from lib_astolfo.hosts.webui.posterior import encode_mean
 from lib_astolfo.hosts.webui.training import roots
 
@@ -81,9 +82,9 @@ class ReForge:
         """UNet and VAE under their own names; text encoders as the file has them, unless the user chose another's.
 
         While a VAE of the user's choice is in place, the checkpoint's own is what comes back (modules/sd_vae.py:38-66).
+        Where the WebUI has not kept it, there is none: see ``hosts.webui.live.own_vae``.
         """
         from ldm_patched.modules import model_management
-        from modules import sd_vae
 
         objects = sd_model.forge_objects_original
         text, vae = objects.clip.cond_stage_model, objects.vae.first_stage_model
@@ -92,8 +93,7 @@ class ReForge:
             model_management.unload_all_models()
         _make_trainable(vae)
         found = _named(UNET, objects.unet.model.diffusion_model)
-        base = sd_vae.base_vae if sd_vae.checkpoint_info is sd_model.sd_checkpoint_info else None
-        found |= {VAE + name: tensor for name, tensor in (base or vae.state_dict()).items()}
+        found |= {VAE + name: tensor for name, tensor in own_vae(sd_model, vae.state_dict()).items()}
         with torch.inference_mode(False):
             return found | (text_weights(text) if _text_is_own(sd_model) else {})
 

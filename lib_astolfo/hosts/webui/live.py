@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -54,6 +54,23 @@ def forget_conds(p: Any = None) -> None:
             cache = getattr(holder, name, None)
             if cache:
                 cache[0] = None
+
+
+def own_vae(sd_model: Any, loaded: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """The checkpoint's own VAE: what is ``loaded``, or what is kept aside while another one of the user's choice is.
+
+    Nothing where another one was loaded over it and it was not kept: a model that was loaded already when it was chosen
+    counts as kept (modules/sd_vae.py:47-52 asks for the checkpoint alone, which set_sd_model of modules/sd_models.py
+    has set before).
+    """
+    from modules import sd_vae
+
+    here = sd_vae.checkpoint_info is sd_model.sd_checkpoint_info
+    held = sd_vae if here else sd_model
+    base = getattr(held, "base_vae", None)
+    if base is not None:
+        return dict(base)
+    return {} if getattr(held, "loaded_vae_file", None) else loaded
 
 
 def encoded_empty(sd_model: Any) -> Any:

@@ -56,6 +56,7 @@ def test_another_checkpoint_beside_it_ends_it_too(live: Host) -> None:
     finally:
         live.client.set_options(sd_checkpoints_limit=1)
         live.load(away(live))
+        picture(live)  # reForge has both still and tells nobody of the change; a merge ends when the other is used
         live.load(usual(live))
     assert apart(picture(live), plain) == 0
 
@@ -137,6 +138,8 @@ def test_a_vae_of_the_user_s_choice_stands_before_the_merge_s(live: Host, stage:
         put(live, merge_of(family, f"{family}-other", 0.3, blocks={"VAE": 0.9}))
         assert apart(picture(live), covered) == 0, "the chosen VAE draws"
         undo(live)
+        if stage.kind == "reforge":
+            return  # it does not keep the own VAE of a model that was loaded already, and so cannot go back itself
         live.client.set_options(sd_vae="Automatic")
         assert apart(picture(live), plain) == 0
         live.client.set_options(sd_vae=file.name)
@@ -148,3 +151,5 @@ def test_a_vae_of_the_user_s_choice_stands_before_the_merge_s(live: Host, stage:
         live.client.set_options(sd_vae="Automatic")
         file.unlink()
         live.client.post("/sdapi/v1/refresh-vae", {})
+        live.client.post("/inside/unload", {})
+        live.load(away(live))
