@@ -138,7 +138,7 @@ def test_a_vae_of_the_user_s_choice_stands_before_the_merge_s(live: Host, stage:
         put(live, merge_of(family, f"{family}-other", 0.3, blocks={"VAE": 0.9}))
         assert apart(picture(live), covered) == 0, "the chosen VAE draws"
         undo(live)
-        if stage.kind == "reforge":
+        if live.kind == "reforge":
             return  # it does not keep the own VAE of a model that was loaded already, and so cannot go back itself
         live.client.set_options(sd_vae="Automatic")
         assert apart(picture(live), plain) == 0
