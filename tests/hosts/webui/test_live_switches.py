@@ -151,5 +151,4 @@ def test_a_vae_of_the_user_s_choice_stands_before_the_merge_s(live: Host, stage:
         live.client.set_options(sd_vae="Automatic")
         file.unlink()
         live.client.post("/sdapi/v1/refresh-vae", {})
-        live.client.post("/inside/unload", {})
         live.load(away(live))
