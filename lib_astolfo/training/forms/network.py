@@ -53,8 +53,8 @@ class Network:
                 held = table[attr]
                 if held is None:
                     continue
-                if held.is_inference():
-                    held.data = held.data.clone()
+                if held.is_inference():  # other data would leave one that was made there without a version counter
+                    held = table[attr] = nn.Parameter(held.clone(), False)
                 if held.requires_grad and held.is_leaf:
                     held.requires_grad_(False)
                     stack.callback(held.requires_grad_, True)
