@@ -10,9 +10,10 @@ import torch
 
 from lib_astolfo.checkpoints.layout import UNET, VAE
 from lib_astolfo.diffusion.conditioning import Conditioning
+from lib_astolfo.diffusion.inference import heal
 from lib_astolfo.hosts.webui.live import own_vae
 from lib_astolfo.hosts.webui.posterior import encode_mean
-from lib_astolfo.hosts.webui.training import heal, roots
+from lib_astolfo.hosts.webui.training import roots
 
 from . import training
 
@@ -182,12 +183,8 @@ def _put_on_device(*patchers: Any) -> None:
 
 
 def _make_trainable(module: Any) -> None:
-    """Parameters made by a generation, in which everything is in inference mode, could not be written to afterwards.
-
-    They are replaced, not given other data: one that was made in inference mode, as those of a refiner's checkpoint or
-    of the first one read again, would still have no version counter, and no view of it could be made.
-    """
-    heal([part._parameters for part in module.modules()])
+    """What a generation has moved or read, as a refiner's checkpoint, could not be written to afterwards."""
+    heal(part._parameters for part in module.modules())
 
 
 def _named(prefix: str, module: Any) -> dict[str, torch.Tensor]:

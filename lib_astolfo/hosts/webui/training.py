@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lib_astolfo.diffusion.inference import heal
 from lib_astolfo.errors import Failed
 from lib_astolfo.hosts.base import Showing
 
@@ -116,23 +117,6 @@ def _nothing() -> None:
 
 def _recomputes(module: nn.Module, name: str) -> bool:
     return getattr(module, name, False) is True
-
-
-def heal(held: Sequence[Held]) -> None:
-    """Tensors that were made in inference mode, as reForge makes those that it moves, could not be trained.
-
-    Other data does not mend a parameter that was itself made there: it has no version counter. So it is replaced.
-    """
-    made: dict[int, torch.Tensor] = {}
-    with torch.inference_mode(False), torch.no_grad():
-        for one in held:
-            for name, tensor in one.items():
-                if tensor is None or not tensor.is_inference():
-                    continue
-                if id(tensor) not in made:
-                    copy = tensor.clone()
-                    made[id(tensor)] = nn.Parameter(copy, False) if isinstance(tensor, nn.Parameter) else copy
-                one[name] = made[id(tensor)]
 
 
 def follow(held: Sequence[Held], places: Sequence[Mapping[str, torch.device]]) -> None:

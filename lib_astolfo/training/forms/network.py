@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from lib_astolfo.diffusion.inference import heal
+
 from .places import Around, Forward, around
 
 #: Blocks whose activations are computed again in the backward pass: names of classes in diffusers
@@ -27,8 +29,8 @@ class Network:
         modules = list(dict.fromkeys(module for root in roots for module in root.modules()))
         self.parents = {module.out_proj: module for module in modules if isinstance(module, nn.MultiheadAttention)}
         self.norms = [module for module in modules if isinstance(module, (nn.LayerNorm, nn.GroupNorm))]
-        self._parameters = [(module._parameters, attr) for module in modules for attr in module._parameters]
-        self._buffers = [(module._buffers, attr) for module in modules for attr in module._buffers]
+        self._parameters: list[dict[str, Any]] = [module._parameters for module in modules if module._parameters]
+        self._buffers: list[dict[str, Any]] = [module._buffers for module in modules if module._buffers]
         self._flagged = [(module, flag) for module in modules for flag in _FLAGS if flag in module.__dict__]
         self._blocks = [module for module in modules if _is_block(module)]
 
@@ -48,20 +50,12 @@ class Network:
 
     def _repair(self, stack: ExitStack) -> None:
         """A host that moves weights in inference mode (reForge) leaves tensors that cannot be saved for backward."""
-        with torch.inference_mode(False):
-            for table, attr in self._parameters:
-                held = table[attr]
-                if held is None:
-                    continue
-                if held.is_inference():  # other data would leave one that was made there without a version counter
-                    held = table[attr] = nn.Parameter(held.clone(), False)
-                if held.requires_grad and held.is_leaf:
+        heal([*self._parameters, *self._buffers])
+        for table in self._parameters:
+            for held in table.values():
+                if held is not None and held.requires_grad and held.is_leaf:
                     held.requires_grad_(False)
                     stack.callback(held.requires_grad_, True)
-            for buffers, attr in self._buffers:
-                buffer = buffers.get(attr)
-                if buffer is not None and buffer.is_inference():
-                    buffers[attr] = buffer.clone()
 
     def _checkpointed(self) -> Iterator[Around]:
         for module in self._blocks:

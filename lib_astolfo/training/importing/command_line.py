@@ -11,7 +11,6 @@ from lib_astolfo.errors import BadInput
 from lib_astolfo.training.importing import options
 from lib_astolfo.training.importing.options import Option
 
-LAUNCHERS = ("accelerate", "torchrun", "deepspeed")
 _CONTINUED = re.compile(r"[\\^`][ \t]*\r?\n")
 _SETS = re.compile(r"^\s*(export\s+|set\s+|\$env:)?[A-Za-z_]\w*\s*=", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{?\w+\}?|%\w+%|\$env:\w+")

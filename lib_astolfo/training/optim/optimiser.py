@@ -96,7 +96,7 @@ class Optimiser:
         if name in self.weights:
             raise BadInput(f"{group}.{name}", "a tensor that is in another group too", "each tensor in one group")
         if not parameter.requires_grad or parameter.is_inference():
-            raise BadInput(f"{group}.{name}", "a tensor that cannot have a gradient", "selection.free before this")
+            raise BadInput(f"{group}.{name}", "a tensor that cannot have a gradient", "an ordinary one, asking for it")
         if self.rule.check is not None:
             self.rule.check(parameter)
         weight = Weight(name, parameter, group, precision_of(self.settings, parameter.dtype, name))

@@ -1,4 +1,4 @@
-"""What is trained: words for tensors, groups with learning rates, freezing, tensors that inference mode has marked.
+"""What is trained: words for tensors, groups with learning rates.
 
 Names of tensors are those of the checkpoint (``model.diffusion_model.…``), in every host.
 """
@@ -6,11 +6,8 @@ Names of tensors are those of the checkpoint (``model.diffusion_model.…``), in
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-
-import torch
-from torch import nn
 
 from lib_astolfo.checkpoints.blocks import BLOCKS, component_of, expand, has_part, parts_of
 from lib_astolfo.checkpoints.layout import UNET, Layout
@@ -106,43 +103,3 @@ def _tester(word: str, layout: Layout, where: str) -> Callable[[str], bool]:
 def trainable(name: str) -> bool:
     """Whether a tensor is one of the UNet or of a text encoder."""
     return component_of(name) in COMPONENTS
-
-
-def free(parameters: Mapping[str, nn.Parameter], chosen: Iterable[str]) -> None:
-    """Let the chosen parameters have gradients and no others; gradients that lie about are removed.
-
-    A parameter that is frozen but still asks for a gradient costs its memory, and counts in what clips the others.
-    Raises BadInput, with nothing changed, for a name that is not there or a tensor that inference mode has marked.
-    """
-    wanted = set(chosen)
-    missing = sorted(wanted - set(parameters))
-    if missing:
-        raise BadInput("what is trained", f"{missing[0]}, which the model does not have", "names of its parameters")
-    for name, parameter in parameters.items():
-        if parameter.is_inference() or (name in wanted and not parameter.is_floating_point()):
-            raise BadInput(name, f"a tensor without gradients ({parameter.dtype})", "floats; repair() before free()")
-    for name, parameter in parameters.items():
-        parameter.grad = None
-        parameter.requires_grad_(name in wanted)
-
-
-def repair(module: nn.Module) -> int:
-    """Give every tensor that was made in inference mode (by reForge, whenever it moves weights) an ordinary copy.
-
-    Modules keep their identity, parameters do not: references to them from before are stale. A parameter that stands
-    in two places stays one. Returns how many were replaced.
-    """
-    made: dict[int, torch.Tensor] = {}
-    with torch.inference_mode(False):
-        for part in module.modules():
-            for name, parameter in part._parameters.items():
-                if parameter is not None and parameter.is_inference():
-                    if id(parameter) not in made:
-                        made[id(parameter)] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
-                    part._parameters[name] = made[id(parameter)]
-            for name, buffer in part._buffers.items():
-                if buffer is not None and buffer.is_inference():
-                    if id(buffer) not in made:
-                        made[id(buffer)] = buffer.detach().clone()
-                    part._buffers[name] = made[id(buffer)]
-    return len(made)

@@ -192,19 +192,3 @@ def test_tiling_is_off_and_on_again(model: Network) -> None:
     with training.untiled(model.modules()):
         assert model.tiles.padding_mode == "zeros"
     assert model.tiles.padding_mode == "circular"
-
-
-def test_parameters_made_in_inference_mode_are_replaced_and_stay_shared() -> None:
-    """As those of a checkpoint that reForge reads within a picture; other data would leave them without a version."""
-    with torch.inference_mode():
-        network = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
-        network[1].bias = network[0].bias
-        before = network(torch.ones(1, 4))
-    training.heal([part._parameters for part in network.modules()])
-    assert network[0].bias is network[1].bias
-    for parameter in network.parameters():
-        assert parameter.detach().view(-1)[:2].numel() == 2  # a view asks for the version
-        parameter.requires_grad_(True)
-    after = network(torch.ones(1, 4))
-    after.sum().backward()
-    assert torch.equal(before, after) and all(one.grad is not None for one in network.parameters())

@@ -1,16 +1,14 @@
-"""What is trained, on the names of the published SDXL and SD1 models; freezing; tensors of inference mode."""
+"""What is trained, on the names of the published SDXL and SD1 models."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-import torch
-from torch import nn
 
 from lib_astolfo.checkpoints.layout import UNET, detect
 from lib_astolfo.errors import BadInput
-from lib_astolfo.training.optim.selection import Group, choose, free, repair
+from lib_astolfo.training.optim.selection import Group, choose
 from tests.keylists import published
 
 XL, SD1 = published("sdxl"), published("sd1")
@@ -80,57 +78,3 @@ def test_masks_are_for_sdxl() -> None:
     with pytest.raises(BadInput, match="sd1 model"):
         choose([Group("g", ("unet-63",), 1.0)], SD1, detect(SD1, "sd1"))
     assert len(choose([Group("g", ("OUT11",), 1.0)], SD1, detect(SD1, "sd1"))["g"]) > 20
-
-
-def net() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 4), nn.SiLU(), nn.Linear(4, 1))
-
-
-def test_what_is_frozen_has_no_gradient() -> None:
-    layers = net()
-    layers(torch.ones(2, 3)).sum().backward()
-    free(dict(layers.named_parameters()), ["4.weight"])
-    layers(torch.ones(2, 3)).sum().backward()
-    for name, parameter in layers.named_parameters():
-        assert parameter.requires_grad is (name == "4.weight")
-        assert (parameter.grad is not None) is (name == "4.weight")
-
-
-def test_a_wrong_name_freezes_nothing() -> None:
-    layers = net()
-    with pytest.raises(BadInput, match=r"9\.weight"):
-        free(dict(layers.named_parameters()), ["9.weight"])
-    assert all(parameter.requires_grad for parameter in layers.parameters())
-
-
-def marked() -> nn.Sequential:
-    """What reForge makes of a network: every tensor was made in inference mode."""
-    layers = nn.Sequential(*net(), nn.BatchNorm1d(1))
-    layers.append(nn.Linear(1, 1, bias=False))
-    with torch.inference_mode():
-        layers.double()
-        for module in layers.modules():
-            for name, parameter in module._parameters.items():
-                module._parameters[name] = None if parameter is None else nn.Parameter(parameter + 0, False)
-    layers.append(nn.Linear(1, 1, bias=False))
-    layers[-1]._parameters["weight"] = layers[-2].weight  # one parameter in two places
-    return layers.eval()
-
-
-def test_inference_tensors_are_repaired() -> None:
-    layers = marked()
-    identities = [id(module) for module in layers.modules()]
-    before = {name: tensor.clone() for name, tensor in layers.state_dict().items()}
-    with pytest.raises(RuntimeError, match=r"[Ii]nference tensor"):
-        layers.requires_grad_(True)(torch.ones(2, 3).double()).sum().backward()
-    with pytest.raises(BadInput, match="repair"):
-        free(dict(layers.named_parameters()), ["0.weight"])
-    with torch.inference_mode():  # as when a host calls us from inside it
-        assert repair(layers) > 8
-    assert repair(layers) == 0
-    assert [id(module) for module in layers.modules()] == identities
-    assert layers[-1].weight is layers[-2].weight
-    assert all(torch.equal(before[name], tensor) for name, tensor in layers.state_dict().items())
-    free(named := dict(layers.named_parameters()), named)
-    layers(torch.ones(2, 3).double()).sum().backward()
-    assert all(parameter.grad is not None for parameter in named.values())
