@@ -68,9 +68,11 @@ def carry_out(
     settings: GridSettings, workspace: Workspace, task: Task, *, facts: Mapping[str, str] | None = None, title: str = ""
 ) -> tuple[StudyResult, dict[str, Any]]:
     """Like ``run``; returns the study beside the result. ``facts`` and ``title`` go into the report."""
+    from lib_astolfo.search.outcome import plan_as_dict
+
     plan = prepare(settings, workspace)
     folder = study_folder(settings.folder, workspace, task)
-    task.event(plan_words(plan, workspace))
+    task.event(plan_words(plan, workspace), plan=plan_as_dict(plan))
     result = draw(plan, workspace, task, folder)
     return judged(result, workspace, task, settings.check, (title, facts))
 
@@ -111,9 +113,7 @@ def draw(plan: Plan, workspace: Workspace, task: Task, folder: Path) -> StudyRes
 
     def on_cell(cell: CellResult) -> None:
         publish(folder / cell.picture, folder, task.folder)
-        scores = shown(cell)
-        first = [f"{plan.primary.name} {scores[plan.primary.name]}"] if plan.primary else []
-        task.event(": ".join([cell.cell.label, *first]), picture=cell.picture, scores=scores)
+        tell(cell, plan, task)
 
     def progress(done: int, total: int, text: str) -> None:
         task.progress(done, total, text)
@@ -122,7 +122,18 @@ def draw(plan: Plan, workspace: Workspace, task: Task, folder: Path) -> StudyRes
         check_unchanged(plan, workspace)
 
     live = checked_live(plan, workspace)
-    return run_study(plan, workspace.host, live, folder, progress=progress, report=task.report, on_cell=on_cell)
+    told: dict[str, Any] = {"progress": progress, "report": task.report, "asked": lambda: bool(task.asked)}
+    return run_study(plan, workspace.host, live, folder, on_cell=on_cell, **told)
+
+
+def tell(cell: CellResult, plan: Plan, task: Task) -> None:
+    """A finished cell as an event: in words, its sheet, its scores in words, and itself as numbers."""
+    from lib_astolfo.search.outcome import cell_as_dict
+
+    scores = shown(cell)
+    first = [f"{plan.primary.name} {scores[plan.primary.name]}"] if plan.primary else []
+    text = ": ".join([cell.cell.label, *first])
+    task.event(text, picture=cell.picture, scores=scores, cell=cell_as_dict(cell))
 
 
 def shown(cell: CellResult) -> dict[str, str]:

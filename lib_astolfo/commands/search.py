@@ -135,18 +135,17 @@ def _carry_out(
     settings: SearchSettings, parts: tuple[Plan, Strategy, Ledger], workspace: Workspace, task: Task, folder: Path
 ) -> dict[str, Any]:
     from lib_astolfo.search.gathered import best_of, gathered
+    from lib_astolfo.search.outcome import plan_as_dict
     from lib_astolfo.search.searching import Search, fetch
 
     plan, strategy, ledger = parts
     start, stopped = time.monotonic(), False
     words = plan_words(plan, strategy)
-    task.event(words)
+    task.event(words, plan=plan_as_dict(plan))
 
     def on_cell(cell: CellResult) -> None:
         grid.publish(folder / cell.picture, folder, task.folder)
-        scores = grid.shown(cell)
-        first = [f"{plan.primary.name} {scores[plan.primary.name]}"] if plan.primary else []
-        task.event(": ".join([cell.cell.label, *first]), picture=cell.picture, scores=scores)
+        grid.tell(cell, plan, task)
 
     def progress(done: int, total: int, text: str) -> None:
         task.progress(done, total, text)
@@ -154,6 +153,7 @@ def _carry_out(
 
     search = Search(plan, strategy, ledger, workspace.host, grid.checked_live(plan, workspace), folder)
     search.look, search.progress, search.report, search.on_cell = look(settings), progress, task.report, on_cell
+    search.asked = lambda: bool(task.asked)
     try:
         search.run()
     except Stopped:

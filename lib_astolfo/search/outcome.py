@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lib_astolfo.scoring.score import ScoreValues
 from lib_astolfo.search import curves, findings, report, sheet, table
-from lib_astolfo.search.axes import parse_uncond, plain
+from lib_astolfo.search.axes import AXES, parse_uncond, plain, show
+from lib_astolfo.search.plan import Plan
 from lib_astolfo.search.report import Extra
-from lib_astolfo.search.scores import ScoreValues
 from lib_astolfo.search.store import CellResult
 from lib_astolfo.search.study import StudyResult
 from lib_astolfo.search.verdict import Sentence, Verdict
@@ -82,7 +83,7 @@ def as_dict(result: StudyResult, verdict: Verdict, files: Mapping[str, str], *mo
         },
         "optima": [] if primary is None else [_optimum(curve) for curve in findings.curves(result, primary)],
         "primary": None if primary is None else primary.name,
-        "cells": [_cell(cell) for cell in result.cells],
+        "cells": [cell_as_dict(cell) for cell in result.cells],
         "files": dict(files),
         "table": table.text(result, primary) if primary is not None else "",
         "stopped": result.stopped,
@@ -99,12 +100,28 @@ def _optimum(curve: findings.Curve) -> dict[str, Any]:
     return {**where, **{k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}}
 
 
-def _cell(cell: CellResult) -> dict[str, Any]:
+def plan_as_dict(plan: Plan) -> dict[str, Any]:
+    """What a page needs to show the cells of a study as they come: axes, scores with their better sides."""
+    axes = {
+        name: [{"value": plain(value), "label": show(value)} for value in values] for name, values in plan.axes.items()
+    }
+    return {
+        "axes": axes,
+        "words": {name: AXES[name].words or name for name in axes},
+        "scores": {name: score.better for name, score in plan.scores.items()},
+        "primary": None if plan.primary is None else plan.primary.name,
+        "pictures": plan.settings.pictures,
+    }
+
+
+def cell_as_dict(cell: CellResult) -> dict[str, Any]:
+    """A finished cell as JSON: values, scores, the sheet of its pictures, and the seconds that it took."""
     return {
         "label": cell.cell.label,
         "values": {name: plain(value) for name, value in cell.cell.values.items()},
         "scores": _scores(cell.scores),
         "picture": cell.picture,
+        "seconds": round(cell.seconds, 3),
     }
 
 
