@@ -21,13 +21,14 @@ ARROWS: dict[str, set[str]] = {
     "checkpoints": {"errors", "diffusion"},
     "sheets": {"errors"},
     "merging": GROUND,
-    "training": GROUND | {"hosts.base", "sheets"},
-    "search": GROUND | {"merging", "hosts.base", "sheets"},
+    "scoring": {"errors"},
+    "training": GROUND | {"hosts.base", "sheets", "scoring"},
+    "search": GROUND | {"merging", "hosts.base", "sheets", "scoring"},
     "jobs": {"errors"},
     "hosts.base": GROUND,
     "hosts": GROUND | {"hosts.base"},
-    "demo": GROUND | {"merging", "training", "search", "hosts"},
-    "commands": GROUND | {"merging", "training", "search", "jobs", "hosts", "demo", "sheets"},
+    "demo": GROUND | {"merging", "training", "search", "scoring", "hosts"},
+    "commands": GROUND | {"merging", "training", "search", "scoring", "jobs", "hosts", "demo", "sheets"},
     "api": GROUND | {"merging", "search", "jobs", "hosts", "commands"},
     "ui": GROUND | {"merging", "search", "jobs", "hosts", "commands"},
     "extension": GROUND | {"merging", "search", "jobs", "hosts", "commands", "api", "ui"},
@@ -137,7 +138,7 @@ def test_the_core_imports_without_hosts_and_web_packages() -> None:
         "sqlalchemy",
         *HOST_PACKAGES,
     ]
-    rooms = ["diffusion", "checkpoints", "merging", "training", "search", "sheets", "jobs"]
+    rooms = ["diffusion", "checkpoints", "merging", "training", "search", "scoring", "sheets", "jobs"]
     done = run_python(BLOCKER.format(blocked=blocked, rooms=rooms))
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 25

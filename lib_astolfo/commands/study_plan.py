@@ -13,9 +13,9 @@ from lib_astolfo.search.settings import StudySettings
 
 if TYPE_CHECKING:
     from lib_astolfo.merging.live import LiveWeights
+    from lib_astolfo.scoring.score import Score
     from lib_astolfo.search.order import Sizes
     from lib_astolfo.search.plan import Plan
-    from lib_astolfo.search.scores import Score
 
     from .workspace import Workspace
 
@@ -91,7 +91,7 @@ def natural_sampling(settings: StudySettings, workspace: Workspace) -> Any:
 
 def scores(workspace: Workspace, bases: Sequence[str | None]) -> dict[str, Score]:
     """The scores that may be named for these models, and in which order: the digits laboratory's first for its own."""
-    from lib_astolfo.search.scores import SCORES
+    from lib_astolfo.scoring.general import SCORES
 
     if all(name and is_digits(workspace.resolve(name)) for name in bases):
         return all_scores()
@@ -101,7 +101,7 @@ def scores(workspace: Workspace, bases: Sequence[str | None]) -> dict[str, Score
 def all_scores() -> dict[str, Score]:
     """Every score there is, by name; the digits laboratory's win where names are equal."""
     from lib_astolfo.demo.scores import DIGIT_SCORES
-    from lib_astolfo.search.scores import SCORES
+    from lib_astolfo.scoring.general import SCORES
 
     return {**DIGIT_SCORES, **{name: score for name, score in SCORES.items() if name not in DIGIT_SCORES}}
 

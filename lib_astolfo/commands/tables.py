@@ -63,7 +63,7 @@ def methods() -> list[dict[str, Any]]:
 def scores() -> list[dict[str, Any]]:
     """All scores; ``limit`` is the best value that can be reached, near which a score stops telling cells apart."""
     from lib_astolfo.demo.scores import DIGIT_SCORES
-    from lib_astolfo.search.scores import SCORES
+    from lib_astolfo.scoring.general import SCORES
 
     return [
         {

@@ -16,7 +16,7 @@ import numpy as np
 
 from lib_astolfo.demo import digits
 from lib_astolfo.errors import BadInput
-from lib_astolfo.search.scores import Score, ScoreValues
+from lib_astolfo.scoring.score import Score, ScoreValues
 
 HELD_OUT_BRIGHTNESS = 0.3152  # mean ink of the 500 held-out digits as the VAE draws them; a test computes it again
 _FOLDS = 16  # groups of the jackknife behind the Frechet distance's standard error

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lib_astolfo.scoring.score import Score
     from lib_astolfo.search.findings import Curve
-    from lib_astolfo.search.scores import Score
     from lib_astolfo.search.study import StudyResult
 
 MAX_PANELS = 6  # beside each other

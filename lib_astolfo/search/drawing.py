@@ -12,9 +12,9 @@ import numpy as np
 
 from lib_astolfo.errors import AstolfoError, Failed
 from lib_astolfo.hosts.base import Host, Picture
+from lib_astolfo.scoring.score import Score, ScoreValues
 from lib_astolfo.search import sheet
 from lib_astolfo.search.plan import Cell, Plan
-from lib_astolfo.search.scores import Score, ScoreValues
 from lib_astolfo.search.store import CellResult
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from lib_astolfo.scoring.score import Score, ScoreValues
 from lib_astolfo.search.axes import AXES
 from lib_astolfo.search.plan import columns, title
-from lib_astolfo.search.scores import Score, ScoreValues
 from lib_astolfo.search.statistics import CHOSEN, DRAWS, Difference, Optimum, draw_means, optimum, worse
 from lib_astolfo.search.store import CellResult
 from lib_astolfo.search.study import StudyResult

@@ -18,9 +18,9 @@ from lib_astolfo.hosts.base import PictureRequest
 from lib_astolfo.merging.line import to_line
 from lib_astolfo.merging.lora.use import BLOCK_NAMES, LoraUse
 from lib_astolfo.merging.recipe import Recipe
+from lib_astolfo.scoring.score import Score
 from lib_astolfo.search.axes import AXES, WEIGHTS, parse_sampling, parse_uncond, plain, show
 from lib_astolfo.search.reading import check_models, check_pictures, chosen, primary, read_axes
-from lib_astolfo.search.scores import Score
 from lib_astolfo.search.settings import StudySettings
 from lib_astolfo.search.values import parse_blocks
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_astolfo.errors import BadInput
+from lib_astolfo.scoring.score import Score, choose
 from lib_astolfo.search.axes import ALIASES, AXES, expand
-from lib_astolfo.search.scores import Score, choose
 from lib_astolfo.search.settings import StudySettings
 
 MAX_AXES = 4  # that vary

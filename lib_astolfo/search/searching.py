@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from lib_astolfo.errors import AstolfoError, Failed, Stopped
 from lib_astolfo.hosts.base import Host, Progress
+from lib_astolfo.scoring.score import ScoreValues
 from lib_astolfo.search import sheet
 from lib_astolfo.search.axes import AXES, plain
 from lib_astolfo.search.drawing import CELLS_FOLDER, Drawer
 from lib_astolfo.search.ledger import DONE, FAILED, OVER, PRUNED, Entry, Ledger
 from lib_astolfo.search.plan import Cell, Plan
-from lib_astolfo.search.scores import ScoreValues
 from lib_astolfo.search.statistics import worse
 from lib_astolfo.search.store import CellResult, result_from_dict
 from lib_astolfo.search.strategies.base import Strategy, Tried

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib_astolfo.errors import BadInput
-from lib_astolfo.search.scores import Score, ScoreValues
+from lib_astolfo.scoring.score import Score, ScoreValues
 
 FLAT_SHARE = 0.7  # of the points within the error, so that one unlucky point does not make a curve
 CLEAR = 2.0  # standard errors from which a difference counts as one

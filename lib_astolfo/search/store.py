@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from lib_astolfo.scoring.score import ScoreValues
 from lib_astolfo.search.plan import Cell, Plan
-from lib_astolfo.search.scores import ScoreValues
 
 CELLS_FILE = "cells.jsonl"
 

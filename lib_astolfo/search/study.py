@@ -12,10 +12,10 @@ import numpy as np
 
 from lib_astolfo.errors import Stopped
 from lib_astolfo.hosts.base import Host, Progress
+from lib_astolfo.scoring.score import ScoreValues
 from lib_astolfo.search.drawing import Drawer
 from lib_astolfo.search.order import drawing_order
 from lib_astolfo.search.plan import Cell, Plan
-from lib_astolfo.search.scores import ScoreValues
 from lib_astolfo.search.store import CellResult, CellStore
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lib_astolfo.search.scores import Score
+from lib_astolfo.scoring.score import Score
 from lib_astolfo.search.statistics import CHOSEN, DRAWS, Difference, draw_means, worse
 from lib_astolfo.search.store import CellResult
 from lib_astolfo.search.study import StudyResult

@@ -10,7 +10,7 @@ from lib_astolfo.search.axes import AXES, show
 from lib_astolfo.search.plan import columns
 
 if TYPE_CHECKING:
-    from lib_astolfo.search.scores import Score, ScoreValues
+    from lib_astolfo.scoring.score import Score, ScoreValues
     from lib_astolfo.search.store import CellResult
     from lib_astolfo.search.study import StudyResult
 

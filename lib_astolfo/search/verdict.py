@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lib_astolfo.scoring.score import Score
 from lib_astolfo.search import findings, verdict_surface
 from lib_astolfo.search.axes import show
 from lib_astolfo.search.findings import Confounder, Curve
-from lib_astolfo.search.scores import Score
 from lib_astolfo.search.statistics import Difference
 from lib_astolfo.search.store import CellResult
 from lib_astolfo.search.study import StudyResult

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lib_astolfo.scoring.score import Score
 from lib_astolfo.search import surface
 from lib_astolfo.search.axes import show
-from lib_astolfo.search.scores import Score
 from lib_astolfo.search.study import StudyResult
 
 if TYPE_CHECKING:

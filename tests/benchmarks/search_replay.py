@@ -26,7 +26,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from lib_astolfo.search.scores import Score, ScoreValues  # noqa: E402
+from lib_astolfo.scoring.score import Score, ScoreValues  # noqa: E402
 from lib_astolfo.search.strategies.base import Tried  # noqa: E402
 from lib_astolfo.search.strategies.sampled import Sampled  # noqa: E402
 from lib_astolfo.search.strategies.space import Dimension, Space  # noqa: E402

@@ -7,7 +7,7 @@ import pytest
 
 from lib_astolfo.demo import digits, scores
 from lib_astolfo.errors import BadInput
-from lib_astolfo.search.scores import Score, ScoreValues
+from lib_astolfo.scoring.score import Score, ScoreValues
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from PIL import Image
 
 from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.diffusion.sampling import Sampling
+from lib_astolfo.scoring.score import Score, ScoreValues
 from lib_astolfo.search import sheet
 from lib_astolfo.search.plan import Plan, make_plan
-from lib_astolfo.search.scores import Score, ScoreValues
 from lib_astolfo.search.settings import StudySettings
 from lib_astolfo.search.store import CellResult
 from lib_astolfo.search.study import StudyResult

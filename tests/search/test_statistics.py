@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib_astolfo.errors import BadInput
-from lib_astolfo.search.scores import Score, ScoreValues
+from lib_astolfo.scoring.score import Score, ScoreValues
 from lib_astolfo.search.statistics import difference, optimum, vertices, worse
 
 from .conftest import BRIGHTNESS, FRECHET, NEAR

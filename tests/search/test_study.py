@@ -20,9 +20,9 @@ from lib_astolfo.commands.grid import GridSettings
 from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.demo import BASE, TRAINED
 from lib_astolfo.errors import BadInput, Failed, Stopped
+from lib_astolfo.scoring.general import SCORES, Score
 from lib_astolfo.search import sheet
 from lib_astolfo.search.plan import Plan
-from lib_astolfo.search.scores import SCORES, Score
 from lib_astolfo.search.store import CellStore
 from lib_astolfo.search.study import StudyResult, run
 

@@ -20,9 +20,9 @@ from PIL import Image
 from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.hosts.base import Picture, PictureRequest
 from lib_astolfo.merging.recipe import Recipe
+from lib_astolfo.scoring.score import Score, ScoreValues
 from lib_astolfo.search.ledger import Ledger
 from lib_astolfo.search.plan import Plan, make_plan
-from lib_astolfo.search.scores import Score, ScoreValues
 from lib_astolfo.search.searching import Search
 from lib_astolfo.search.settings import StudySettings
 from lib_astolfo.search.strategies.base import Strategy

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lib_astolfo.search.scores import ScoreValues
+from lib_astolfo.scoring.score import ScoreValues
 
 Values = Mapping[str, Any]
 

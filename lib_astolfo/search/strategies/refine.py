@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from lib_astolfo.errors import BadInput
+from lib_astolfo.scoring.score import Score
 from lib_astolfo.search.axes import AXES
 from lib_astolfo.search.plan import Plan
-from lib_astolfo.search.scores import Score
 from lib_astolfo.search.statistics import CHOSEN, Optimum, optimum, worse
 from lib_astolfo.search.strategies.base import Tried, Values
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib_astolfo.errors import BadInput, Failed
-from lib_astolfo.search.scores import Score
+from lib_astolfo.scoring.score import Score
 from lib_astolfo.search.strategies import additive
 from lib_astolfo.search.strategies.base import Tried, Values
 from lib_astolfo.search.strategies.space import Dimension, Point, Space

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SIDE, LEAST = 64, 32  # of the thumbnails, their longer side; narrower pictures are stretched, the base's alike
+from lib_astolfo.scoring.features import measures, thumbnail
+
 FINE, COARSE, HUES = 0.4, 0.35, 0.04  # changes that are a noise score of 1 each
 NOISE, NOISE_HUES, ALL_HUES = 0.6, 0.03, 0.15  # noise: the score and the hues, or the hues alone
 BLUR, BLUR_FINE = 1.15, 0.25  # blur: logarithm by which detail fell, and its share of the picture
@@ -59,9 +60,9 @@ def features(paths: Sequence[Path]) -> Features:
 
 def of_images(images: Sequence[Image.Image]) -> Features:
     """Of pictures in memory."""
-    small = [_thumbnail(image) for image in images]
+    small = [thumbnail(image) for image in images]
     same = len({each.shape for each in small}) == 1
-    return Features(np.array([_measures(each) for each in small]), np.stack(small) if same else None)
+    return Features(np.array([measures(each) for each in small]), np.stack(small) if same else None)
 
 
 def judge(now: Features, base: Features, strength: float = 1.0) -> dict[str, Any]:
@@ -86,41 +87,6 @@ def judge(now: Features, base: Features, strength: float = 1.0) -> dict[str, Any
         state = "same"
     seen = {"contrast": contrast, "noise": noise, "hues": hues, "detail": detail, "nearer": nearer}
     return {"state": state, **{name: round(value, 4) for name, value in seen.items()}}
-
-
-def _thumbnail(image: Image.Image) -> np.ndarray:
-    scale = SIDE / max(image.size)
-    size = (max(LEAST, round(image.width * scale)), max(LEAST, round(image.height * scale)))
-    small = image if image.size == size else image.resize(size, Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float64) / 255.0
-
-
-def _measures(rgb: np.ndarray) -> list[float]:
-    """The five measures of a thumbnail [h, w, 3] in 0 to 1."""
-    light = rgb @ np.array([0.299, 0.587, 0.114])
-    colours = np.stack([(rgb[..., 2] - light) * 0.564, (rgb[..., 0] - light) * 0.713], axis=-1)
-    planes = np.concatenate([light[..., None], colours], axis=-1)
-    total = float(planes.reshape(-1, 3).var(axis=0).sum()) + 1e-8
-    bands = [_band(planes, size) for size in (2, 4, 32)]
-    fine, finer, coarse = (math.log((band + 1e-7) / total) for band in bands)
-    covariance = np.cov(colours.reshape(-1, 2).T)
-    stray = max(float(np.linalg.eigvalsh(covariance)[0]), 0.0) / (float(covariance.trace()) + float(light.var()) + 1e-8)
-    saturation = float((rgb.max(axis=-1) - rgb.min(axis=-1)).mean())
-    return [math.log(math.sqrt(total) + 1e-4), (fine + finer) / 2.0, coarse, stray, saturation]
-
-
-def _band(planes: np.ndarray, size: int) -> float:
-    """Mean square of what is seen at half of ``size`` pixels and no more at ``size``."""
-    finer, coarser = _pooled(planes, size // 2), _pooled(planes, size)
-    height, width = coarser.shape[0] * 2, coarser.shape[1] * 2
-    difference = finer[:height, :width] - coarser.repeat(2, axis=0).repeat(2, axis=1)
-    return float((difference**2).sum(axis=-1).mean()) if difference.size else 0.0
-
-
-def _pooled(planes: np.ndarray, size: int) -> np.ndarray:
-    height, width = planes.shape[0] // size * size, planes.shape[1] // size * size
-    cut = planes[:height, :width].reshape(height // size, size, width // size, size, -1)
-    return np.asarray(cut.mean(axis=(1, 3)))
 
 
 def _nearer(now: Features, base: Features) -> float:

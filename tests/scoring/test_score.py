@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lib_astolfo.errors import BadInput
-from lib_astolfo.search.scores import SCORES, Score, ScoreValues, choose
+from lib_astolfo.scoring.general import SCORES
+from lib_astolfo.scoring.score import Score, ScoreValues, choose
 
 
 def flat(*colour: int) -> np.ndarray:

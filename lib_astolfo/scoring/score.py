@@ -83,53 +83,6 @@ def per_picture(function: Callable[[np.ndarray], np.ndarray]) -> ScoreFunction:
     return score
 
 
-def _luma(pictures: np.ndarray) -> np.ndarray:
-    """Rec. 601 luma [N,H,W]."""
-    return pictures @ np.array([0.299, 0.587, 0.114])
-
-
-def brightness(pictures: np.ndarray) -> np.ndarray:
-    """Mean luma, 0 black to 1 white; rises when guidance burns."""
-    return _luma(pictures).mean(axis=(1, 2))
-
-
-def contrast(pictures: np.ndarray) -> np.ndarray:
-    """Standard deviation of luma; low for the grey blur of an undertrained uncond."""
-    return _luma(pictures).std(axis=(1, 2))
-
-
-def saturation(pictures: np.ndarray) -> np.ndarray:
-    """Mean over pixels of largest minus smallest channel (chroma), 0 grey to 1 pure colour."""
-    return (pictures.max(axis=3) - pictures.min(axis=3)).mean(axis=(1, 2))
-
-
-def sharpness(pictures: np.ndarray) -> np.ndarray:
-    """Mean squared Laplacian of luma over its variance: detail at the pixel scale, independent of contrast."""
-    luma = _luma(pictures)
-    if min(luma.shape[1:]) < 3:
-        raise BadInput("score sharpness", f"pictures of {luma.shape[2]}x{luma.shape[1]}", "at least 3x3 pixels")
-    middle = luma[:, 1:-1, 1:-1]
-    laplacian = luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:] - 4 * middle
-    return (laplacian**2).mean(axis=(1, 2)) / (luma.var(axis=(1, 2)) + 1e-6)
-
-
-def clipping(pictures: np.ndarray) -> np.ndarray:
-    """Share of colour values at 0 or 255: what too much guidance pushes out of range."""
-    return ((pictures <= 0.0) | (pictures >= 1.0)).mean(axis=(1, 2, 3))
-
-
-SCORES: dict[str, Score] = {
-    score.name: score
-    for score in (
-        Score("brightness", per_picture(brightness), "none", "", "mean luma, 0 to 1"),
-        Score("contrast", per_picture(contrast), "none", "", "standard deviation of luma"),
-        Score("saturation", per_picture(saturation), "none", "", "mean chroma, 0 grey to 1 pure colour"),
-        Score("sharpness", per_picture(sharpness), "none", "", "pixel detail relative to contrast"),
-        Score("clipping", per_picture(clipping), "none", "", "share of colour values at 0 or 255"),
-    )
-}
-
-
 def choose(names: Sequence[str], known: Mapping[str, Score]) -> dict[str, Score]:
     """The scores of these names in this order; BadInput names an unknown one and lists what there is."""
     for name in names:

@@ -1,0 +1,1 @@
+"""What pictures are worth: scores, detectors of failures, and how far scores agree."""
