@@ -91,7 +91,10 @@ def _own(form: Adapter, dtype: torch.dtype, values: Values | None) -> Iterator[_
     """The tensors of a LoRA or LoKr, and alpha in float32, so that it is read as it was trained with."""
     for unit in form.units:
         for part, tensor in form.parts(unit, values).items():
-            yield _Part(f"{unit.name}.{part}", tuple(tensor.shape), dtype, tensor.detach)
+            held = tensor.detach()
+            if part == "lokr_w2_b":  # [rank, inputs x kernel] in a file (LyCORIS 4.1.3, modules/lokr.py)
+                held = held.flatten(1)
+            yield _Part(f"{unit.name}.{part}", tuple(held.shape), dtype, held.detach)
         alpha = torch.tensor(form.alpha_of(unit))
         yield _Part(f"{unit.name}.alpha", (), torch.float32, alpha.clone)
 
@@ -108,17 +111,26 @@ class _Differences:
         shapes = {name: tuple(tensor.shape) for name, tensor in live.items()}
         for target in lora_names.modules(shapes, self.form.model.layout):
             shape = target.shape(shapes[target.weight])
+            if len(shape) == 1:
+                yield from self._norm(target, shape)
+                continue
             if target.weight in self.names:
                 yield from self._weight(target, shape)
             if target.bias in self.names:
-                both = len(shape) == 1 and target.weight in self.names
                 size = shapes[target.bias][0] // (1 if target.third is None else 3)
-                yield self._part(target, target.bias, "b_norm" if both else "diff_b", (size,))
+                yield self._part(target, target.bias, "diff_b", (size,))
+
+    def _norm(self, target: Target, shape: tuple[int, ...]) -> Iterator[_Part]:
+        """Both parts, zeros where one is not trained: A1111 reads no file that has one alone (network_norm.py)."""
+        held = [(name, part) for name, part in ((target.weight, "w_norm"), (target.bias, "b_norm")) if name]
+        if any(name in self.names for name, _ in held):
+            for name, part in held:
+                yield self._part(target, name, part, shape)
 
     def _weight(self, target: Target, shape: tuple[int, ...]) -> Iterator[_Part]:
-        decomposed = self.cut is not None and len(shape) > 1 and "embedding" not in target.weight
+        decomposed = self.cut is not None and "embedding" not in target.weight
         if not decomposed or target.transposed or self.cut is None:
-            yield self._part(target, target.weight, "w_norm" if len(shape) == 1 else "diff", shape)
+            yield self._part(target, target.weight, "diff", shape)
             return
         delta = self._delta(target, target.weight)
         up, down = decompose.low_rank(delta.reshape(shape[0], -1), self.cut, target.name)
@@ -132,6 +144,8 @@ class _Differences:
         yield _Part(f"{target.name}.alpha", (), torch.float32, torch.tensor(float(rank)).clone)
 
     def _part(self, target: Target, name: str, part: str, shape: tuple[int, ...]) -> _Part:
+        if name not in self.names:
+            return _Part(f"{target.name}.{part}", shape, self.dtype, lambda: torch.zeros(shape))
         return _Part(f"{target.name}.{part}", shape, self.dtype, lambda: self._delta(target, name))
 
     def _delta(self, target: Target, name: str) -> Tensor:

@@ -63,6 +63,9 @@ def test_names_as_kohya_has_them(host: StandaloneHost, tmp_path: Path) -> None:
     assert "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight" in keys
     assert "lora_te2_text_model_encoder_layers_0_self_attn_k_proj.alpha" in keys
     assert "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight" in keys
+    keys, _ = written(stirred(host.load("sdxl"), "lokr", factor=4, rank=1, conv_rank=1), tmp_path)
+    sizes = {tensor.dim() for name, tensor in keys.items() if name.endswith("lokr_w2_b")}
+    assert sizes == {2} and any("in_layers_2.lokr_w2_b" in name for name in keys), "A1111 and reForge multiply them so"
     keys, _ = written(stirred(host.load("sd1"), "delta"), tmp_path)
     assert "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.diff" in keys
     assert "lora_unet_mid_block_resnets_0_norm1.w_norm" in keys and "lora_te_text_model_final_layer_norm.b_norm" in keys
@@ -78,8 +81,10 @@ def test_a_bias_without_its_weight(host: StandaloneHost, tmp_path: Path) -> None
             tensor.add_(torch.arange(tensor.numel()).view(tensor.shape))
     keys, _ = written(form, tmp_path, dtype="fp32")
     v = "lora_te2_text_model_encoder_layers_0_self_attn_v_proj.diff_b"
+    assert not keys["lora_unet_out_0.w_norm"].any(), "A1111 reads no norm without it"
     assert set(keys) == {
-        "lora_unet_out_0.diff_b",
+        "lora_unet_out_0.w_norm",
+        "lora_unet_out_0.b_norm",
         "lora_unet_out_2.diff_b",
         v,
         *(v.replace("v_p", f"{x}_p") for x in "qk"),
