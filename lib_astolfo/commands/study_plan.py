@@ -42,7 +42,7 @@ def prepare(settings: StudySettings, workspace: Workspace) -> Plan:
     sampling = next(iter(naturals.values()), None)
     identity = {name: mark(path) for name, path in paths.items()}
     plan = make_plan(settings, known, sampling=sampling, identity=identity, naturals=naturals)
-    _check_sampler(plan)
+    _check_names(plan, workspace)
     _check_prompts(plan)
     return plan
 
@@ -114,13 +114,13 @@ def is_digits(path: Path) -> bool:
         return file.metadata.get(ARCHITECTURE) == "digits"
 
 
-def _check_sampler(plan: Plan) -> None:
-    from lib_astolfo.diffusion.samplers import SAMPLERS
-
-    known = {name.lower() for name in SAMPLERS}
-    for name in plan.axes.get("sampler", (plan.settings.sampler,)):
-        if name.lower() not in known:
-            raise BadInput("sampler", repr(name), f"one of {', '.join(SAMPLERS)}")
+def _check_names(plan: Plan, workspace: Workspace) -> None:
+    """Samplers and schedules are those of the host that draws."""
+    samplers = plan.axes.get("sampler", (plan.settings.sampler,))
+    for sampler in samplers:
+        workspace.host.check_names(sampler, "")
+    for schedule in plan.axes.get("schedule", (plan.settings.schedule,)):
+        workspace.host.check_names(samplers[0], schedule)
 
 
 def _check_prompts(plan: Plan) -> None:

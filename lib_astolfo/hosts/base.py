@@ -248,11 +248,17 @@ class Host(Protocol):
     def unload(self) -> None:
         """Free the loaded model's memory."""
 
+    def check_names(self, sampler: str, schedule: str) -> None:
+        """Whether this host draws with these names, schedule "" being the sampler's own. Errors: BadInput."""
+
     def generate(self, requests: Sequence[PictureRequest], *, progress: Progress | None = None) -> list[Picture]:
         """Draw pictures with the loaded model, in the order asked for. Results do not depend on the batching."""
 
     def lock(self) -> AbstractContextManager[Any]:
-        """Held while the weights are used or changed; the thread that has it may take it again."""
+        """Held while the weights are used or changed; the thread that has it may take it again.
+
+        A lock may have ``waiting``: how many want it now.
+        """
 
     def credentials(self) -> Callable[[str, str], bool] | None:
         """A check of user name and password, or None if the host asks for none.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lib_astolfo.merging.live import LiveWeights
 
 CELLS_FOLDER = "cells"
-HOLD_SECONDS = 10.0  # how long the host's lock is held at least before others get their turn
+HOLD_SECONDS = 10.0  # how long the host's lock is held before others get their turn who do not say that they wait
 HOLD_APPLIES = 20.0  # … and at least so many times what writing the merge took, which bounds its share
 
 
@@ -44,7 +44,8 @@ class Drawer:
 
     ``live()`` gives the live weights of the loaded model and is called under the host's lock each time before they are
     written. ``report`` is called under it too, and must not wait; it may raise Stopped, and the cell that is under way
-    is then lost. ``look``: after how many pictures a cell may be found hopeless; 0: never.
+    is then lost. ``look``: after how many pictures a cell may be found hopeless; 0: never. A turn ends with the batch
+    that is under way when ``asked`` says that something is wanted (a pause), or others wait for the lock.
     """
 
     plan: Plan
@@ -53,6 +54,7 @@ class Drawer:
     folder: Path
     report: Callable[[int, str], None] = lambda count, text: None
     look: int = 0
+    asked: Callable[[], bool] = lambda: False
     cell: Cell | None = None  # under way
     drawn: list[Picture] = field(default_factory=list)  # of it
     began: float = 0.0
@@ -60,7 +62,7 @@ class Drawer:
 
     def turn(self, cells: Cells) -> bool:
         """Draw for a while; False if there was nothing to draw."""
-        with self.host.lock():
+        with self.host.lock() as lock:
             if self.cell is None:
                 self._start(cells.take(None))
             if self.cell is None:
@@ -74,10 +76,14 @@ class Drawer:
                 while self.cell is not None and self._base(self.cell) == self._base(first):
                     held = self.cell
                     self._batch(cells)
-                    if self.cell is not None and time.monotonic() - start >= hold:
+                    if self.cell is not None and (self._wanted(lock) or time.monotonic() - start >= hold):
                         break
                     self._change(held)
         return True
+
+    def _wanted(self, lock: Any) -> bool:
+        """Whether somebody waits for the lock, or for this job."""
+        return self.asked() or getattr(lock, "waiting", 0) > 0
 
     def _change(self, held: Cell) -> None:
         """Write the weights of the cell under way where they are others than those of ``held``."""

@@ -49,6 +49,7 @@ class Search:
     progress: Progress = lambda done, total, text: None
     report: Progress = lambda done, total, text: None
     on_cell: Callable[[CellResult], None] = lambda result: None
+    asked: Callable[[], bool] = lambda: False  # see ``Drawer``
     drawn: int = 0  # cells by this process
     _failures: int = field(default=0, init=False)
     _made: int = field(default=0, init=False)
@@ -56,7 +57,7 @@ class Search:
 
     def run(self) -> None:
         """Go on until the strategy has no more cells. Errors: Stopped, Failed; finished cells are in the ledger."""
-        drawer = Drawer(self.plan, self.host, self.live, self.folder, self._report, self.look)
+        drawer = Drawer(self.plan, self.host, self.live, self.folder, self._report, self.look, self.asked)
         claims = _Claims(self)
         while True:
             entries = self.ledger.entries()

@@ -55,12 +55,13 @@ def run(
     progress: Progress | None = None,
     report: Progress | None = None,
     on_cell: Callable[[CellResult], None] | None = None,
+    asked: Callable[[], bool] = lambda: False,
 ) -> StudyResult:
     """Draw what is missing in ``folder`` and return all cells.
 
     ``live()`` gives the live weights of the loaded model and is called under the host's lock. ``progress`` is called
     without the lock and may wait; ``report`` under it, and must not wait. Either may raise Stopped: the cells made
-    until then are kept and returned, and only with none at all it goes through.
+    until then are kept and returned, and only with none at all it goes through. ``asked``: see ``Drawer``.
     """
     start = time.monotonic()
     store = CellStore(folder)
@@ -73,7 +74,7 @@ def run(
         made += count
         (report or _silent)(made, total, text)
 
-    drawer, stopped = Drawer(plan, host, live, folder, seen), False
+    drawer, stopped = Drawer(plan, host, live, folder, seen, asked=asked), False
     try:
         while drawer.cell is not None or cells.pending:
             (progress or _silent)(made, total, (drawer.cell or cells.pending[0]).label)

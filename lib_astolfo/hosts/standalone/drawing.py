@@ -12,7 +12,7 @@ from lib_astolfo.diffusion.conditioning import Conditioning
 from lib_astolfo.diffusion.denoiser import Denoiser
 from lib_astolfo.diffusion.guidance import Guidance, GuidedDenoiser
 from lib_astolfo.diffusion.noise import PictureNoise
-from lib_astolfo.diffusion.samplers import SAMPLERS
+from lib_astolfo.diffusion.samplers import SAMPLERS, Sampler
 from lib_astolfo.diffusion.schedule import SCHEDULES
 from lib_astolfo.diffusion.uncond import UncondPlan, plan
 from lib_astolfo.errors import BadInput, Failed
@@ -56,16 +56,21 @@ def complete(request: PictureRequest, model: StandaloneModel) -> PictureRequest:
     Raises BadInput for unknown sampler or schedule names and sizes that the model cannot draw.
     """
     sampling = request.sampling or model.entry.sampling
-    sampler = SAMPLERS[_registered("sampler", request.sampler, SAMPLERS)]
-    schedule = sampler.default_schedule(sampling)
-    if request.schedule.lower() not in ("", AUTOMATIC):
-        labels = {entry.label: name for name, entry in SCHEDULES.items()}
-        named = labels.get(request.schedule, request.schedule)
-        schedule = _registered("schedule", named, SCHEDULES)
+    sampler, schedule = named(request.sampler, request.schedule)
+    schedule = schedule or sampler.default_schedule(sampling)
     width, height = request.width or model.native_size[0], request.height or model.native_size[1]
     model.latent_shape(width, height)
     changes = {"sampling": sampling, "sampler": sampler.name, "schedule": schedule, "width": width, "height": height}
     return request.with_(**changes)
+
+
+def named(sampler: str, schedule: str) -> tuple[Sampler, str]:
+    """The sampler, and the schedule's registered name, "" for the sampler's own. Raises BadInput for unknown names."""
+    found = SAMPLERS[_registered("sampler", sampler, SAMPLERS)]
+    if schedule.lower() in ("", AUTOMATIC):
+        return found, ""
+    labels = {entry.label: name for name, entry in SCHEDULES.items()}
+    return found, _registered("schedule", labels.get(schedule, schedule), SCHEDULES)
 
 
 def _registered(where: str, name: str, registry: Mapping[str, Entry]) -> str:

@@ -138,6 +138,12 @@ class StandaloneHost:
                 self._model.close()
             self._model = None
 
+    def check_names(self, sampler: str, schedule: str) -> None:
+        """See ``Host.check_names``."""
+        from .drawing import named
+
+        named(sampler, schedule)
+
     def generate(self, requests: Sequence[PictureRequest], *, progress: Progress | None = None) -> list[Picture]:
         """See ``Host.generate``. Failed if no model is loaded or a picture is not finite; BadInput as ``complete``."""
         from .drawing import draw

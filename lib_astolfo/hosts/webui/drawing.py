@@ -45,19 +45,25 @@ def complete(request: PictureRequest, model: WebuiModel) -> PictureRequest:
 
     Raises BadInput for names that it does not have and sizes that no latent has.
     """
-    from modules import sd_samplers, sd_schedulers
-
-    sampler = sd_samplers.samplers_map.get(request.sampler.lower())
-    if sampler is None:
-        raise BadInput("sampler", repr(request.sampler), "one of " + ", ".join(sd_samplers.all_samplers_map))
-    labels = {word.lower(): one.label for one in sd_schedulers.schedulers for word in (one.name, one.label)}
-    schedule = labels.get((request.schedule or AUTOMATIC).lower())
-    if schedule is None:
-        known = ", ".join(one.label for one in sd_schedulers.schedulers)
-        raise BadInput("schedule", repr(request.schedule), f"one of {known}")
+    sampler, schedule = named(request.sampler, request.schedule)
     width, height = request.width or model.native_size[0], request.height or model.native_size[1]
     model.latent_shape(width, height)
     return request.with_(sampler=sampler, schedule=schedule, width=width, height=height)
+
+
+def named(sampler: str, schedule: str) -> tuple[str, str]:
+    """The WebUI's own names of both. Raises BadInput for names that it does not have."""
+    from modules import sd_samplers, sd_schedulers
+
+    own = sd_samplers.samplers_map.get(sampler.lower())
+    if own is None:
+        raise BadInput("sampler", repr(sampler), "one of " + ", ".join(sd_samplers.all_samplers_map))
+    labels = {word.lower(): one.label for one in sd_schedulers.schedulers for word in (one.name, one.label)}
+    label = labels.get((schedule or AUTOMATIC).lower())
+    if label is None:
+        known = ", ".join(one.label for one in sd_schedulers.schedulers)
+        raise BadInput("schedule", repr(schedule), f"one of {known}")
+    return own, label
 
 
 def draw(

@@ -162,6 +162,12 @@ class WebuiHost:
         """The WebUI's own queue: a job waits for the picture that is drawn, and the next picture for the job."""
         return self._turns
 
+    def check_names(self, sampler: str, schedule: str) -> None:
+        """See ``Host.check_names``."""
+        from .drawing import named
+
+        named(sampler, schedule)
+
     def generate(self, requests: Sequence[PictureRequest], *, progress: Progress | None = None) -> list[Picture]:
         """See ``Host.generate``; drawn and described by the WebUI itself, without its other scripts."""
         from .drawing import draw
