@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lib_astolfo.errors import BadInput, Stopped
 from lib_astolfo.search.settings import StudySettings
 
-from . import train_after
+from . import seeds, train_after
 from .study_plan import all_scores, check_unchanged, checked_live, natural_sampling, prepare, study_sizes
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class GridSettings(StudySettings):
     folder: str = ""  # a name in the outputs folder; empty: the job's own
     check: int = 0  # pictures with fresh seeds on which the winner is measured again; 0: none
     training: str = ""  # a training, or its job: its base, snapshots, prediction, captions where none are given
+    preview: bool = False  # draw nothing: say what it will cost
 
     def __post_init__(self) -> None:
         if not 0 <= self.check <= 10_000:
@@ -43,13 +44,15 @@ def check(settings: GridSettings, workspace: Workspace) -> GridSettings:
     """Refuse what cannot become a grid, before it is queued; with what a training says in full. Errors: BadInput."""
     if settings.training:
         settings = train_after.to_grid(settings, workspace)
-    named_folder(settings.folder, workspace)
+    settings = seeds.fixed(settings, seeds.of_folder(named_folder(settings.folder, workspace)))
     prepare(settings, workspace)
     return settings
 
 
 def show(result: dict[str, Any]) -> str:
     """The result for a terminal."""
+    if "preview" in result:
+        return str(result["preview"]["words"])
     marks = {"found": " * ", "caution": " ! ", "note": " - "}
     verdict = result["verdict"]
     lines = [marks[sentence["level"]] + sentence["text"] for sentence in verdict["sentences"]]
@@ -61,7 +64,17 @@ def run(settings: GridSettings, workspace: Workspace, task: Task) -> dict[str, A
 
     Stopped early it returns what there is; stopped before the first cell Stopped goes through.
     """
+    if settings.preview:
+        return preview("grid", settings, workspace)
     return carry_out(settings, workspace, task)[1]
+
+
+def preview(kind: str, settings: StudySettings, workspace: Workspace) -> dict[str, Any]:
+    """What a grid or a search will cost."""
+    from . import search_cost
+    from .settings import to_dict
+
+    return {"preview": search_cost.estimate(kind, to_dict(settings), workspace).to_dict()}
 
 
 def carry_out(
@@ -70,6 +83,7 @@ def carry_out(
     """Like ``run``; returns the study beside the result. ``facts`` and ``title`` go into the report."""
     from lib_astolfo.search.outcome import plan_as_dict
 
+    settings = seeds.fixed(settings, seeds.of_folder(named_folder(settings.folder, workspace)))
     plan = prepare(settings, workspace)
     folder = study_folder(settings.folder, workspace, task)
     task.event(plan_words(plan, workspace), plan=plan_as_dict(plan))
@@ -88,6 +102,7 @@ def judged(
     result: StudyResult, workspace: Workspace, task: Task, pictures: int, words: tuple[str, Mapping[str, str] | None]
 ) -> tuple[StudyResult, dict[str, Any]]:
     """What was found in words and files, the winner measured again on so many ``pictures``. ``words``: title, facts."""
+    from lib_astolfo.search import files as written
     from lib_astolfo.search import outcome
     from lib_astolfo.search.check import check as measure_again
     from lib_astolfo.search.report import Extra
@@ -101,7 +116,7 @@ def judged(
             before = [again] if again else []
         except Stopped:
             result = replace(result, stopped=True)
-    files = outcome.write(result, found, Extra(title or Extra.title, facts, before=before))
+    files = written.write(result, found, Extra(title or Extra.title, facts, before=before))
     for name in files.values():
         publish(result.folder / name, result.folder, task.folder)
     return result, outcome.as_dict(result, found, files, *before)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib_astolfo.errors import BadInput, Stopped
 from lib_astolfo.search.settings import SearchSettings as StudySearch
 
-from . import grid
+from . import grid, seeds, train_after
 
 if TYPE_CHECKING:
     from lib_astolfo.jobs import Task
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from .workspace import Workspace
 
-LOCAL = ("folder", "study", "worker", "check")  # what each worker has for itself
+SHEETS = ("rows", "columns", "legend", "margin", "sub_grids", "sub_images")
+LOCAL = ("folder", "study", "worker", "check", "preview", *SHEETS)  # what each worker has for itself
 DATABASE = "study.db"
 MAX_CHECK = 10_000
 TITLE = "The search"
@@ -37,6 +38,8 @@ class SearchSettings(StudySearch):
     folder: str = ""  # a name in the outputs folder; empty: the job's own
     worker: bool = False  # join the study that others began, draw its cells, leave the report to them
     check: int = 0  # pictures with fresh seeds on which the winner is measured again; 0: none
+    training: str = ""  # a training, or its job: its base, snapshots, prediction, captions where none are given
+    preview: bool = False  # draw nothing: say what it will cost
 
     def __post_init__(self) -> None:
         if not 0 <= self.check <= MAX_CHECK:
@@ -45,12 +48,15 @@ class SearchSettings(StudySearch):
             raise BadInput("study", "nothing", "the URL of the study that the worker joins")
 
 
-def check(settings: SearchSettings, workspace: Workspace) -> None:
-    """Refuse what cannot become a search, before it is queued. Errors: BadInput."""
-    grid.named_folder(settings.folder, workspace)
+def check(settings: SearchSettings, workspace: Workspace) -> SearchSettings:
+    """Refuse what cannot become a search, before it is queued; with what a training says in full. Errors: BadInput."""
+    if settings.training and not settings.worker:
+        settings = train_after.to_search(settings, workspace)
+    folder = grid.named_folder(settings.folder, workspace)
     check_url(settings.study, workspace)
     if not settings.worker:
-        prepare(settings, workspace)
+        prepare(seeds.fixed(settings, seeds.of_folder(folder)), workspace)
+    return settings
 
 
 def check_url(url: str, workspace: Workspace) -> None:
@@ -66,6 +72,8 @@ def check_url(url: str, workspace: Workspace) -> None:
 
 def show(result: dict[str, Any]) -> str:
     """The result for a terminal."""
+    if "preview" in result:
+        return str(result["preview"]["words"])
     if "verdict" not in result:
         return f"{result['drawn']} cells drawn for the study {result['name']}; its report is written where it was begun"
     return f"{grid.show(result)}\n\n{result['plan']}"
@@ -78,6 +86,9 @@ def run(settings: SearchSettings, workspace: Workspace, task: Task) -> dict[str,
     """
     from lib_astolfo.search.ledger import Ledger, default_url
 
+    if settings.preview:
+        return grid.preview("search", settings, workspace)
+    settings = check(settings, workspace) if settings.training else settings
     folder = grid.study_folder(settings.folder, workspace, task)
     ledger = Ledger(settings.study or default_url(folder / DATABASE), settings.name)
     try:
@@ -95,6 +106,8 @@ def joined(settings: SearchSettings, ledger: Ledger, workspace: Workspace) -> Se
     known = ledger.settings()
     if known is None and settings.worker:
         raise BadInput("study", f"no study {settings.name!r}", "the name of one that was begun")
+    if not settings.worker:
+        settings = seeds.fixed(settings, None if known is None else known["settings"])
     if known is None:
         plan = prepare(settings, workspace)[0]
         shared = {name: value for name, value in asdict(settings).items() if name not in LOCAL}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lib_astolfo.errors import BadInput
 
@@ -13,12 +13,16 @@ from . import train_runs
 
 if TYPE_CHECKING:
     from lib_astolfo.jobs import Job
+    from lib_astolfo.search.settings import StudySettings
 
     from .bake import BakeSettings
     from .grid import GridSettings
+    from .search import SearchSettings
     from .train_runs import TrainingFolder
     from .train_settings import TrainSettings
     from .workspace import Workspace
+
+S = TypeVar("S", bound="StudySettings")
 
 LAST = "last"
 CARRIED = ("astolfo.training", "astolfo.dataset", "astolfo.parent")  # header entries that go from a snapshot to a bake
@@ -124,23 +128,63 @@ def to_grid(settings: GridSettings, workspace: Workspace) -> GridSettings:
 
     Errors: BadInput.
     """
-    run = train_runs.find(workspace, settings.training)
-    trained, plain = settings_of(run), type(settings)()
-    shown = run.snapshots[-SNAPSHOTS_AT_ONCE:]
-    if not shown:
-        snapshot(run)
-    axes = {"snapshot": [run.name_of(path) for path in shown]}
-    cfg = settings.cfg if settings.cfg != plain.cfg else trained.previews.cfg
+    plain = type(settings)()
+    cfg = settings.cfg if settings.cfg != plain.cfg else _trained(settings.training, workspace).previews.cfg
     wide = {**plain.axes, "cfg": [round(WEAKER * cfg, 2), cfg], "uncond": ["zero", "null"]}
+    return to_study(settings, workspace, wide)
+
+
+def to_search(settings: SearchSettings, workspace: Workspace) -> SearchSettings:
+    """``search training=NAME``: snapshot x weight x uncond where no axes are given; ``refine`` has the weight and a
+    guard against a CFG that is too high by itself. Errors: BadInput."""
+    unconds: dict[str, Any] = {"uncond": ["zero", "null"]}
+    wide = {"refine": unconds, "grid": {"ratio": "0-1 [5]", **unconds}}
+    return to_study(settings, workspace, wide.get(settings.strategy, {"ratio": "0-1", **unconds}))
+
+
+def to_study(settings: S, workspace: Workspace, wide: Mapping[str, Any]) -> S:
+    """The settings with what a training says where they say nothing; ``wide``: axes besides its snapshots.
+
+    The axis ``snapshot``, or ``epoch``, may have steps of the run, names, ``last`` or ``all``. Errors: BadInput.
+    """
+    run, plain = train_runs.find(workspace, getattr(settings, "training", "")), type(settings)()
+    trained = settings_of(run)
     given = settings.axes if settings.axes != plain.axes else wide
+    rest = {name: values for name, values in given.items() if name not in ("snapshot", "epoch")}
+    cfg = settings.cfg if settings.cfg != plain.cfg else trained.previews.cfg
     changes: dict[str, Any] = {
         "models": settings.models or {"a": trained.model},
-        "axes": {**axes, **given},
+        "axes": {"snapshot": _shown(settings, run, workspace), **rest},
         "prediction": settings.prediction or words_of(trained),
         "prompts": settings.prompts or list(trained.previews.prompts) or captions(trained),
         "cfg": cfg,
     }
-    return replace(settings, training="", dtype="keep" if settings.dtype == plain.dtype else settings.dtype, **changes)
+    changes["training"] = ""
+    return replace(settings, dtype="keep" if settings.dtype == plain.dtype else settings.dtype, **changes)
+
+
+def _trained(word: str, workspace: Workspace) -> TrainSettings:
+    return settings_of(train_runs.find(workspace, word))
+
+
+def _shown(settings: StudySettings, run: TrainingFolder, workspace: Workspace) -> list[str]:
+    """The names of the snapshots of a study: those given, those that its folder was begun with, else the last ones."""
+    from . import seeds
+    from .grid import named_folder
+
+    snapshot(run)  # there is one
+    given = settings.axes.get("snapshot", settings.axes.get("epoch"))
+    if isinstance(given, str):
+        given = [part.strip() for part in given.split(",")]
+    if given == ["all"]:
+        return [run.name_of(path) for path in run.snapshots]
+    if given is not None:
+        words = given if isinstance(given, (list, tuple)) else [given]
+        return [run.name_of(snapshot(run, str(word))) for word in words]
+    begun = seeds.of_folder(named_folder(getattr(settings, "folder", ""), workspace)).get("axes") or {}
+    names = [run.name_of(path) for path in run.snapshots]
+    known = [name for name in begun.get("snapshot") or [] if name in names]
+    return known or names[-SNAPSHOTS_AT_ONCE:]
 
 
 def words_of(settings: TrainSettings) -> str:

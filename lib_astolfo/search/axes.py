@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lib_astolfo.diffusion.sampling import PREDICTIONS, Sampling
 from lib_astolfo.diffusion.uncond import MODES, Uncond
 from lib_astolfo.errors import BadInput
+from lib_astolfo.search import lists
 from lib_astolfo.search.values import (
     Blocks,
     Shares,
     name_of_file,
     number,
     parse_blocks,
+    parse_prediction,
     parse_sampling,
     parse_shares,
     parse_uncond,
@@ -34,6 +35,7 @@ __all__ = [
     "WEIGHTS",
     "Axis",
     "expand",
+    "parse_prediction",
     "parse_sampling",
     "parse_uncond",
     "plain",
@@ -43,11 +45,11 @@ __all__ = [
 LOAD = 3  # a change loads another checkpoint
 WEIGHTS = 2  # a change rewrites the weights
 PICTURE = 0  # a change costs nothing but the pictures themselves
-MAX_VALUES = 1000
+MAX_VALUES = lists.MAX_VALUES
 
-_POINTS = re.compile(r"^\s*([-+.\deE]+?)\s*-\s*([-+.\deE]+?)\s*\[\s*(\d+)\s*\]\s*$")
-_STEPS = re.compile(r"^\s*([-+.\deE]+?)\s*-\s*([-+.\deE]+?)\s*\(\s*\+?\s*([.\deE]+)\s*\)\s*$")
-_WORDS = ("prompt", "uncond", "prediction", "sampler", "schedule", "blocks", "uncond_range", "snapshot", "lora")
+_WHOLE = ("steps", "seed")
+_TEXTS = ("prompt", "blocks", "uncond_range")  # of which a text is one value, commas and all
+_NUMBERS = ("ratio", "lora_weight", "cfg", "cfg_rescale", "uncond_weight", "shift", *_WHOLE)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,11 @@ AXES: dict[str, Axis] = {
         Axis("uncond", parse_uncond, "what stands on the unconditional side: " + ", ".join(MODES)),
         Axis("uncond_weight", number(0.0, 1.0), "share of null in an average of null and zero", words="uncond weight"),
         Axis("uncond_range", parse_shares, "where on the schedule the uncond stands, 0 noise to 1", words="uncond at"),
-        Axis("prediction", parse_sampling, "how the network's output is read: " + ", ".join(PREDICTIONS)),
+        Axis(
+            "prediction",
+            parse_prediction,
+            "how the network's output is read: " + ", ".join(PREDICTIONS) + "; `mixed ratio`: as v by the ratio",
+        ),
         Axis("shift", number(0.01, 100.0), "the timestep shift of rf"),
         Axis("ztsnr", switch, "zero terminal SNR, true or false", words="ZTSNR"),
         Axis("sampler", text, "a sampler by the WebUI's name"),
@@ -122,7 +128,7 @@ ALIASES = {
 
 
 def expand(name: str, given: Any) -> tuple[Any, ...]:
-    """The values of axis ``name``: from a list, one value, or a range ``0-1 [11]`` or ``0-1 (+0.1)``.
+    """The values of axis ``name``: from a list, one value, or a text as ``0.2, 0.5-0.9 [5]``, see ``lists``.
 
     Raises BadInput: unknown axis, no values, a value that cannot be read, the same value twice.
     """
@@ -141,37 +147,23 @@ def expand(name: str, given: Any) -> tuple[Any, ...]:
 
 
 def _items(name: str, where: str, given: Any) -> list[Any]:
-    if isinstance(given, str) and name not in _WORDS and not name.startswith("model_"):
-        points, steps = _POINTS.match(given), _STEPS.match(given)
-        if points:
-            return _points(where, given, *points.groups())
-        if steps:
-            return _stepped(where, given, *steps.groups())
     if given is None and name != "uncond":
         return []
-    if isinstance(given, (str, int, float, bool, Uncond, Sampling, Blocks, Shares, Mapping)) or given is None:
+    if isinstance(given, str):
+        return list(_entries(name, where, given))
+    if isinstance(given, (int, float, bool, Uncond, Sampling, Blocks, Shares, Mapping)) or given is None:
         return [given]
     if name in ("blocks", "uncond_range") and all(isinstance(one, (int, float)) for one in given):
         return [list(given)]
+    if name in _NUMBERS:  # ranges stand in lists too
+        return [value for one in given for value in (_entries(name, where, one) if isinstance(one, str) else [one])]
     return list(given)
 
 
-def _points(where: str, given: str, low: str, high: str, count: str) -> list[float]:
-    start, end, points = _floats(where, given, low, high, count)
-    if not 2 <= points <= MAX_VALUES:
-        raise BadInput(where, repr(given), f"2 to {MAX_VALUES} points, as in `0-1 [11]`")
-    return [round(start + (end - start) * i / (points - 1), 10) for i in range(int(points))]
-
-
-def _stepped(where: str, given: str, low: str, high: str, step: str) -> list[float]:
-    start, end, width = _floats(where, given, low, high, step)
-    if width <= 0 or end < start or (end - start) / width > MAX_VALUES:
-        raise BadInput(where, repr(given), "a rising range with a step above 0, as in `0-1 (+0.1)`")
-    return [round(start + width * i, 10) for i in range(int((end - start) / width + 1e-9) + 1)]
-
-
-def _floats(where: str, given: str, *parts: str) -> list[float]:
-    try:
-        return [float(part) for part in parts]
-    except ValueError:
-        raise BadInput(where, repr(given), "numbers, as in `0-1 [11]` or `0-1 (+0.1)`") from None
+def _entries(name: str, where: str, given: str) -> Iterable[Any]:
+    """The values in a text."""
+    if name in _NUMBERS:
+        return lists.numbers(where, given, whole=name in _WHOLE)
+    if name in _TEXTS or (name == "uncond" and given.lstrip().startswith("text:")):
+        return [given]
+    return lists.split(given)

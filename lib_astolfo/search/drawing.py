@@ -15,7 +15,7 @@ from lib_astolfo.hosts.base import Host, Picture
 from lib_astolfo.scoring.score import Score, ScoreValues
 from lib_astolfo.search import sheet
 from lib_astolfo.search.plan import Cell, Plan
-from lib_astolfo.search.store import CellResult
+from lib_astolfo.search.store import CellResult, pictures_folder
 
 if TYPE_CHECKING:
     from lib_astolfo.merging.live import LiveWeights
@@ -126,6 +126,10 @@ class Drawer:
         scores = evaluate(self.plan.scores, self.drawn, prompts, least=len(prompts) < self.plan.settings.pictures)
         images = [picture.image for picture in self.drawn]
         infotext = self.drawn[0].infotext
+        if self.plan.settings.sub_images:
+            for index, picture in enumerate(self.drawn, 1):
+                own = self.folder / pictures_folder(name) / f"{index:04d}-{picture.request.seed}.png"
+                sheet.save(picture.image, own, picture.infotext)
         sheet.save(sheet.tiles(images, self.plan.settings.thumbnail), self.folder / name, infotext)
         cells.finish(CellResult(cell, scores, name, infotext, time.monotonic() - self.began))
         self._start(cells.take(cell))

@@ -1,48 +1,18 @@
-"""What a study leaves behind: the files, and the result that jobs, REST and ``--json`` hand on."""
+"""What a study has found as JSON: what jobs, REST and ``--json`` hand on; the files are written by ``files``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from lib_astolfo.scoring.score import ScoreValues
-from lib_astolfo.search import curves, findings, report, sheet, table
-from lib_astolfo.search.axes import AXES, parse_uncond, plain, show
+from lib_astolfo.scoring.score import Score, ScoreValues
+from lib_astolfo.search import findings, surface, table
+from lib_astolfo.search.axes import AXES, plain, show
 from lib_astolfo.search.plan import Plan
-from lib_astolfo.search.report import Extra
 from lib_astolfo.search.store import CellResult
 from lib_astolfo.search.study import StudyResult
 from lib_astolfo.search.verdict import Sentence, Verdict
-
-SHEET, CURVES, REPORT, RECIPE = "sheet.png", "curves.png", "report.html", "winner-recipe.yaml"
-
-
-def write(result: StudyResult, verdict: Verdict, extra: Extra | None = None) -> dict[str, str]:
-    """Write contact sheet, curves, the winner's recipe and the report into the study's folder; kind to file name."""
-    folder, extra, files = result.folder, extra or Extra(), {}
-    whole = sheet.contact_sheet(result)
-    sheet.save(whole, folder / SHEET, sheet.infotext(result))
-    files["sheet"] = SHEET
-    if "ratio" in result.plan.axes and result.plan.scores:
-        _write(folder / CURVES, curves.png(result))
-        files["curves"] = CURVES
-    text = recipe_text(result)
-    if text:
-        _write(folder / RECIPE, text.encode("utf-8"))
-        files["recipe"] = RECIPE
-    page = report.html(result, verdict, replace(extra, recipe=extra.recipe or text), contact=whole)
-    _write(folder / REPORT, page.encode("utf-8"))
-    files["report"] = REPORT
-    return files
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def recipe_text(result: StudyResult) -> str:
@@ -58,17 +28,27 @@ def recipe_text(result: StudyResult) -> str:
 def winner(result: StudyResult) -> dict[str, Any] | None:
     """The winning cell and all that is needed to bake and to use it, as JSON holds it."""
     best = result.best()
-    if best is None:
-        return None
-    plan, values = result.plan, best.cell.values
-    recipe = plan.recipe(best.cell)
+    return None if best is None else product(result.plan, best)
+
+
+def product(plan: Plan, result: CellResult) -> dict[str, Any]:
+    """A cell and all that is needed to bake and to use it; ``advice``: what a file cannot hold, but its header tell."""
+    cell = result.cell
+    recipe, request = plan.recipe(cell), plan.requests(cell)[0]
+    advice = {name: getattr(request, name) for name in ("sampler", "schedule", "steps", "cfg", "cfg_rescale")}
+    advice |= {name: value for name in ("width", "height", "negative") if (value := getattr(request, name))}
+    if "prompt" in cell.values:
+        advice["prompt"] = request.prompt
     return {
-        "label": best.cell.label,
+        "label": cell.label,
+        "key": cell.key,
         "recipe": None if recipe is None else recipe.to_dict(),
-        "sampling": plan.sampling_of(best.cell).to_dict(),
-        "uncond": plain(values.get("uncond", parse_uncond("uncond", plan.settings.uncond))),
-        "cfg": values.get("cfg", plan.settings.cfg),
-        "scores": _scores(best.scores),
+        "sampling": plan.sampling_of(cell).to_dict(),
+        "uncond": plan.uncond_of(cell).to_dict(),
+        "cfg": request.cfg,
+        "advice": {name: value for name, value in advice.items() if value not in ("", None)},
+        "scores": _scores(result.scores),
+        "picture": result.picture,
     }
 
 
@@ -77,6 +57,9 @@ def as_dict(result: StudyResult, verdict: Verdict, files: Mapping[str, str], *mo
     primary = result.plan.primary
     return {
         "winner": winner(result),
+        "products": [
+            {"under": show(one.uncond), **product(result.plan, one.best)} for one in _products(result, primary)
+        ],
         "verdict": {
             "headline": verdict.headline,
             "sentences": [{"kind": s.kind, "level": s.level, "text": s.text} for s in (*more, *verdict.sentences)],
@@ -89,6 +72,10 @@ def as_dict(result: StudyResult, verdict: Verdict, files: Mapping[str, str], *mo
         "stopped": result.stopped,
         "seconds": round(result.seconds, 2),
     }
+
+
+def _products(result: StudyResult, primary: Score | None) -> list[surface.Product]:
+    return [] if primary is None else surface.products(result, primary)
 
 
 def _optimum(curve: findings.Curve) -> dict[str, Any]:
@@ -115,10 +102,11 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
 
 
 def cell_as_dict(cell: CellResult) -> dict[str, Any]:
-    """A finished cell as JSON: values, scores, the sheet of its pictures, and the seconds that it took."""
+    """A finished cell as JSON: values, as they are shown too, scores, the sheet of its pictures, and the seconds that it took."""
     return {
         "label": cell.cell.label,
         "values": {name: plain(value) for name, value in cell.cell.values.items()},
+        "shown": {name: show(value) for name, value in cell.cell.values.items()},
         "scores": _scores(cell.scores),
         "picture": cell.picture,
         "seconds": round(cell.seconds, 3),

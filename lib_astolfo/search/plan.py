@@ -19,10 +19,10 @@ from lib_astolfo.merging.line import to_line
 from lib_astolfo.merging.lora.use import BLOCK_NAMES, LoraUse
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.scoring.score import Score
-from lib_astolfo.search.axes import AXES, WEIGHTS, parse_sampling, parse_uncond, plain, show
+from lib_astolfo.search.axes import AXES, WEIGHTS, parse_prediction, parse_uncond, plain, show
 from lib_astolfo.search.reading import check_models, check_pictures, chosen, primary, read_axes
 from lib_astolfo.search.settings import StudySettings
-from lib_astolfo.search.values import parse_blocks
+from lib_astolfo.search.values import ByRatio, parse_blocks
 
 MAX_PICTURES = 200_000
 
@@ -44,6 +44,11 @@ class Cell:
         """The values in words: ``ratio 0.4, CFG 4, zero uncond``."""
         return ", ".join(AXES[name].label(value) for name, value in self.values.items())
 
+    @property
+    def own_seed(self) -> int:
+        """A number that other cells do not have, the same in any study."""
+        return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:4], "big")
+
     def without(self, name: str) -> dict[str, Any]:
         """The values of the other axes."""
         return {axis: value for axis, value in self.values.items() if axis != name}
@@ -61,7 +66,7 @@ class Plan:
     cells: tuple[Cell, ...]
     scores: Mapping[str, Score]
     primary: Score | None
-    sampling: Sampling
+    sampling: Sampling | ByRatio
     natural: Sampling
     identity: Mapping[str, str] = field(default_factory=dict)  # slot or name to what tells a file's bytes from others
     naturals: Mapping[str, Sampling] = field(default_factory=dict)  # by ``models_key``, where models are axes
@@ -110,7 +115,9 @@ class Plan:
     def sampling_of(self, cell: Cell) -> Sampling:
         """How this cell reads the network."""
         own = self.sampling if self.settings.prediction else self.natural_of(cell)
-        sampling = cell.values.get("prediction", own)
+        sampling: Sampling | ByRatio = cell.values.get("prediction", own)
+        if isinstance(sampling, ByRatio):
+            sampling = sampling.at(cell.values.get("ratio", self.settings.ratio))
         if "shift" in cell.values:
             sampling = replace(sampling, shift=cell.values["shift"])
         if "ztsnr" in cell.values:
@@ -149,7 +156,7 @@ class Plan:
         """The pictures of this cell; picture i has the prompt and the seed of picture i of every other cell."""
         settings, base = self.settings, self._request(cell)
         prompts = [cell.values["prompt"]] if "prompt" in cell.values else settings.prompts
-        first = cell.values.get("seed", settings.seed)
+        first = cell.values.get("seed", settings.seed) + (cell.own_seed if settings.vary_seeds else 0)
         return [
             replace(base, prompt=prompts[i % len(prompts)], seed=(first + i) % 2**32) for i in range(settings.pictures)
         ]
@@ -185,6 +192,8 @@ class Plan:
         kept["uncond"] = plain(parse_uncond("uncond", self.settings.uncond)) if "uncond" not in self.axes else None
         kept["identity"] = dict(self.identity)
         kept["axes"] = sorted(self.axes)
+        if self.settings.vary_seeds:
+            kept["vary_seeds"] = True
         return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -222,7 +231,7 @@ def make_plan(
     check_models(settings, axes)
     check_pictures(settings, axes)
     natural = sampling or Sampling()
-    read_as = parse_sampling("prediction", settings.prediction) if settings.prediction else natural
+    read_as = parse_prediction("prediction", settings.prediction) if settings.prediction else natural
     named = chosen(settings, scores)
     count = math.prod(len(values) for values in axes.values())
     if count * settings.pictures > MAX_PICTURES:

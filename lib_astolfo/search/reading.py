@@ -49,11 +49,17 @@ def check_models(settings: StudySettings, axes: Mapping[str, Any]) -> None:
 def check_pictures(settings: StudySettings, axes: Mapping[str, Any]) -> None:
     if not settings.prompts and "prompt" not in axes:
         raise BadInput("prompts", "none", "at least one prompt")
-    limits = {"pictures": 10_000, "batch": 1024, "thumbnail": 4096}
-    for name, limit in limits.items():
+    limits = {"pictures": (1, 10_000), "batch": (1, 1024), "thumbnail": (1, 4096), "margin": (0, 500)}
+    for name, (least, most) in limits.items():
         value = getattr(settings, name)
-        if not 1 <= value <= limit:
-            raise BadInput(name, value, f"a whole number from 1 to {limit}")
+        if not least <= value <= most:
+            raise BadInput(name, value, f"a whole number from {least} to {most}")
+    sides = {name: ALIASES.get(getattr(settings, name), getattr(settings, name)) for name in ("rows", "columns")}
+    for name, value in sides.items():
+        if value and value not in axes:
+            raise BadInput(name, repr(value), f"one of the axes: {', '.join(axes)}")
+    if sides["rows"] and sides["rows"] == sides["columns"]:
+        raise BadInput("columns", repr(sides["columns"]), "another axis than that of the rows")
 
 
 def chosen(settings: StudySettings, scores: Mapping[str, Score]) -> dict[str, Score]:

@@ -14,8 +14,8 @@ def _ratio_axis() -> dict[str, Any]:
 class StudySettings:
     """A grid over axes; what is not an axis is the same in every cell.
 
-    ``axes`` maps a name of :data:`lib_astolfo.search.axes.AXES` to its values: a list, or a range as the WebUI's
-    X/Y/Z plot writes it, ``0-1 [11]`` (eleven points) or ``0-1 (+0.1)`` (steps of 0.1).
+    ``axes`` maps a name of :data:`lib_astolfo.search.axes.AXES` to its values: a list, or a text as the WebUI's X/Y/Z
+    plot reads it: ``0.2, 0.5-0.9 [5]`` (five points), ``0-1 (+0.1)`` (steps of 0.1), ``1-5``, ``zero, null``.
     Picture i of every cell has prompt ``prompts[i % len(prompts)]`` and seed ``seed + i``, so cells compare in pairs.
     """
 
@@ -31,8 +31,9 @@ class StudySettings:
     axes: dict[str, Any] = field(default_factory=_ratio_axis)  # name to values; ratio, cfg, uncond, prediction, …
     prompts: list[str] = field(default_factory=list)  # taken in turn; more make the answer surer
     negative: str = ""  # the negative prompt, used where the uncond is `host`
-    pictures: int = 4  # a cell
-    seed: int = 1  # of the first picture of every cell; the next ones count up
+    pictures: int = 4  # a cell; the WebUI's batch count times batch size
+    seed: int = 1  # of the first picture of every cell; the next ones count up; -1: any, the same for all cells
+    vary_seeds: bool = False  # other seeds in every cell, as the WebUI's -1 that is kept: less sure, not in pairs
     steps: int = 20
     sampler: str = "Euler"  # by the WebUI's name
     schedule: str = ""  # empty: the sampler's own
@@ -44,8 +45,14 @@ class StudySettings:
     prediction: str = ""  # eps, v, `v ztsnr`, x0, `rf shift 3`, `mixed 0.5`; empty: what the trained model says
     scores: list[str] = field(default_factory=list)  # empty: all that fit
     primary: str = ""  # the score that chooses the winner; empty: the first that has a better side
-    batch: int = 16  # pictures drawn between two reports of progress
+    batch: int = 16  # pictures drawn at once, and between two reports of progress
     thumbnail: int = 512  # longest side, in pixels, of a picture in the sheets
+    rows: str = ""  # the axis of the sheets' rows; empty: the first one
+    columns: str = ""  # the axis of their columns; empty: the second one
+    legend: bool = True  # write heading, axes and scores on the sheets
+    margin: int = 10  # pixels between the cells of a sheet
+    sub_grids: bool = True  # where more than two axes vary: a sheet for each combination of the rest, besides the whole
+    sub_images: bool = False  # every picture as a file of its own too, full size, with its infotext
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,27 @@
-"""The finished cells of a study on disk: one line of JSON each, appended and flushed, so that nothing made is lost."""
+"""A study on disk: what its cells share, and a line of JSON for every finished one, flushed so that nothing is lost."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lib_astolfo.scoring.score import ScoreValues
+from lib_astolfo.search.axes import plain
 from lib_astolfo.search.plan import Cell, Plan
+from lib_astolfo.search.settings import StudySettings
 
 CELLS_FILE = "cells.jsonl"
+PICTURES_FOLDER = "pictures"
+STUDY = "study.json"
+VERSION = 1
+GRID, SEARCH = "grid", "search"  # whose cells are all planned, and whose cells come as it goes on
+MEASURES = ("name", "better", "unit", "help", "limit", "least")  # of a score, without its function
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,11 @@ def result_from_dict(cell: Cell, names: Iterable[str], data: Mapping[str, Any]) 
     return CellResult(cell, scores, data["picture"], data["infotext"], data["seconds"])
 
 
+def pictures_folder(name: str) -> str:
+    """Where the pictures of a cell are, each by itself, where a study keeps them so; ``name``: of the cell's sheet."""
+    return f"{PICTURES_FOLDER}/{Path(name).stem}"
+
+
 class CellStore:
     """Reads and appends the cells of one folder. A cell counts only under the fingerprint of the same study."""
 
@@ -66,35 +78,88 @@ class CellStore:
         """Finished cells of this plan by key; a line torn by a crash, or one of another study, is passed over."""
         cells = {cell.key: cell for cell in plan.cells}
         found: dict[str, CellResult] = {}
-        for line in self._lines():
+        for line in self.lines():
             cell = cells.get(line["key"]) if line.get("study") == plan.fingerprint else None
             if cell is None or not set(plan.scores) <= set(line["scores"]):
                 continue
             if line["picture"] and not (self.folder / line["picture"]).is_file():
                 continue
+            if plan.settings.sub_images and not (self.folder / pictures_folder(line["picture"])).is_dir():
+                continue
             found[cell.key] = result_from_dict(cell, plan.scores, line)
         return found
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        if not self.path.exists():
-            return
-        for row in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                line = json.loads(row)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and {"key", "scores", "picture", "infotext", "seconds"} <= set(line):
-                yield line
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """The lines of all studies that were drawn into this folder, as they came."""
+        wanted = {"key", "scores", "picture", "infotext", "seconds"}
+        return (line for line in read_lines(self.path) if wanted <= set(line))
+
+    def begin(self, plan: Plan, kind: str) -> set[str]:
+        """Keep what the cells share (``kept`` reads it): the file is complete, or the one from before.
+
+        Returns the keys of the cells that have lines here already.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f".{STUDY}.part"
+        with open(partial, "w", encoding="utf-8") as file:
+            json.dump(_study_to_dict(plan, kind), file, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.folder / STUDY)
+        return {line["key"] for line in self.lines() if line.get("study") == plan.fingerprint}
 
     def append(self, plan: Plan, result: CellResult) -> None:
         """Add a cell and flush it to the disk; a torn last line is closed first."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"study": plan.fingerprint, **result.to_dict()}, ensure_ascii=False)
-        with open(self.path, "ab+") as file:
-            if file.tell() > 0:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")
-            file.write(line.encode("utf-8") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, {"study": plan.fingerprint, **result.to_dict()})
+
+
+def append_line(path: Path, values: Mapping[str, Any]) -> None:
+    """Add a line of JSON to a file and flush it to the disk; a torn last line is closed first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(dict(values), ensure_ascii=False)
+    with open(path, "ab+") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        file.write(line.encode("utf-8") + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of such a file; one that was torn by a crash is passed over."""
+    if not path.exists():
+        return
+    for row in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            line = json.loads(row)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            yield line
+
+
+def _study_to_dict(plan: Plan, kind: str) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "kind": kind,
+        "fingerprint": plan.fingerprint,
+        "settings": {field.name: _plain(getattr(plan.settings, field.name)) for field in fields(StudySettings)},
+        "axes": {name: [plain(value) for value in values] for name, values in plan.axes.items()},
+        "scores": [{name: getattr(score, name) for name in MEASURES} for score in plan.scores.values()],
+        "primary": None if plan.primary is None else plan.primary.name,
+        "sampling": plan.sampling.to_dict(),
+        "natural": plan.natural.to_dict(),
+        "identity": dict(plan.identity),
+        "naturals": {name: sampling.to_dict() for name, sampling in plan.naturals.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON holds it: mappings, lists and the values of axes."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return plain(value)

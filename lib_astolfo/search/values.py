@@ -64,9 +64,29 @@ class Shares:
         return f"{100 * self.start:g}-{100 * self.end:g} %"
 
 
+@dataclass(frozen=True)
+class ByRatio:
+    """The ``mixed`` reading with the merge's own ratio as the share of v: a merge of an eps base (ratio 0) and a
+    v-trained model (1) read as what it is."""
+
+    zero_terminal_snr: bool = False
+
+    def at(self, ratio: float) -> Sampling:
+        """The reading of a merge at a ratio; at 0 it is eps, which has no zero terminal SNR."""
+        weight = min(max(ratio, 0.0), 1.0)
+        return Sampling("mixed", self.zero_terminal_snr and weight > 0.0, mixed_weight=weight)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"prediction": "mixed", "mixed_weight": "ratio", "zero_terminal_snr": self.zero_terminal_snr}
+
+    def describe(self) -> str:
+        """``mixed ratio ZTSNR``."""
+        return "mixed ratio" + (" ZTSNR" if self.zero_terminal_snr else "")
+
+
 def show(value: Any) -> str:
     """A value without its name: ``0.85``, ``null``, ``v ZTSNR``."""
-    if isinstance(value, (Sampling, Uncond, Blocks, Shares)):
+    if isinstance(value, (Sampling, ByRatio, Uncond, Blocks, Shares)):
         return value.describe()
     if isinstance(value, bool):
         return "on" if value else "off"
@@ -77,7 +97,7 @@ def show(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """A value as JSON holds it."""
-    return value.to_dict() if isinstance(value, (Sampling, Uncond, Blocks, Shares)) else value
+    return value.to_dict() if isinstance(value, (Sampling, ByRatio, Uncond, Blocks, Shares)) else value
 
 
 def number(low: float, high: float) -> Callable[[str, Any], float]:
@@ -145,6 +165,18 @@ def parse_uncond(where: str, given: Any) -> Uncond:
     if mode not in MODES or (weight and mode != "average"):
         raise BadInput(where, repr(given), expected)
     return Uncond(mode, weight=number(0.0, 1.0)(where, weight)) if weight else Uncond(mode)
+
+
+def parse_prediction(where: str, given: Any) -> Sampling | ByRatio:
+    """A sampling as ``parse_sampling`` reads it, or ``mixed ratio``, which has each cell's ratio as its weight."""
+    if isinstance(given, ByRatio):
+        return given
+    if isinstance(given, Mapping) and given.get("mixed_weight") == "ratio":
+        return ByRatio(switch(where, given.get("zero_terminal_snr", False)))
+    words = str(given).lower().replace("+", " ").split()
+    if words[:2] == ["mixed", "ratio"] and words[2:] in ([], ["ztsnr"]):
+        return ByRatio(len(words) > 2)
+    return parse_sampling(where, given)
 
 
 def parse_sampling(where: str, given: Any) -> Sampling:

@@ -215,8 +215,11 @@ def _sure(result: StudyResult, score: Score | None) -> Iterator[Sentence]:
     if score is not None and settings.pictures > 1:
         yield _share(result, score)
     prompts = min(len(settings.prompts), settings.pictures) if "prompt" not in result.plan.axes else 1
-    text = f"Measured on {settings.pictures} pictures a cell ({prompts} prompts; every cell has the same prompts and "
-    text += f"noise, and differences are taken per picture), {settings.steps} steps of {settings.sampler}. ± is one "
+    same = "every cell has the same prompts and noise, and differences are taken per picture"
+    if settings.vary_seeds:
+        same = "every cell has noise of its own, which makes differences less sure"
+    text = f"Measured on {settings.pictures} pictures a cell ({prompts} prompts; {same}), "
+    text += f"{settings.steps} steps of {settings.sampler}. ± is one "
     text += "standard error; two of them count as clear. One pair of models from one training each: other pairs differ."
     yield Sentence("sure", "note", text)
     if settings.pictures < FEW_PICTURES:

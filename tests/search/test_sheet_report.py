@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lib_astolfo.search import curves, outcome, report, sheet, table
+from lib_astolfo.search import curves, files, outcome, report, sheet, table
 from lib_astolfo.search.report import Extra
 from lib_astolfo.search.study import StudyResult
 from lib_astolfo.search.verdict import verdict
@@ -46,8 +46,8 @@ def test_the_sheet_holds_every_cell_at_its_place(construct: Construct) -> None:
 
 def test_the_sheet_carries_infotext(construct: Construct) -> None:
     result = construct(AXES, truth)
-    outcome.write(result, verdict(result))
-    text = Image.open(result.folder / outcome.SHEET).info["parameters"]
+    files.write(result, verdict(result))
+    text = Image.open(result.folder / files.SHEET).info["parameters"]
     assert text.startswith("red seven\nSteps: 8, Sampler: Euler")
     assert 'Astolfo grid: "ratio: 0, 0.2, 0.4, 0.6, 0.8, 1; cfg: 1.5, 4; uncond: zero, null"' in text
     cell = Image.open(result.folder / result.cells[3].picture).info["parameters"]
