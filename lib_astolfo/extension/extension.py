@@ -45,10 +45,15 @@ class Extension:
         self.served = Served(self.script)
         self.live = LiveMerges(self.served, self.adapter.tell)
         self.hook = Hook(self.adapter, self.knowledge, self.standing, self.live)
-        self.merge_axes = MergeAxes(self._models, self._check_axis)
+        self.merge_axes = MergeAxes(self._models, self._check_axis, self._snapshots)
 
     def _models(self) -> list[str]:
         return sorted(entry.name for entry in self.served.workspace.host.checkpoints() if entry.family)
+
+    def _snapshots(self) -> list[str]:
+        from . import axes
+
+        return axes.snapshots(self.served.workspace)
 
     def _check_axis(self, label: str, values: Sequence[Any]) -> None:
         from . import axes

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -96,7 +97,7 @@ class LiveMerges:
                 raise BadInput("Astolfo merge", "no model is loaded", "a loaded checkpoint")
             return
         standing = self._standing_recipe(turn)
-        wanted = wish.recipe(standing, model.entry.name) if wish else standing
+        wanted = wish.recipe(standing, model.entry.name, workspace) if wish else standing
         if wanted != workspace.recipe():
             if self._before is None:
                 self._before = Before(turn, Waiting(model.entry.path, standing))
@@ -245,16 +246,16 @@ class _Wish:
     def __bool__(self) -> bool:
         return bool(self.text or self.changes)
 
-    def recipe(self, standing: Recipe | None, loaded: str) -> Recipe:
+    def recipe(self, standing: Recipe | None, loaded: str, workspace: Workspace) -> Recipe:
         """``loaded``: the name of the checkpoint that stands for A where there is no recipe. Errors: BadInput."""
         from lib_astolfo.merging.line import from_line
 
-        from .axes import changed
+        from .axes import changed, trained
 
         base = from_line(self.text, "Astolfo merge") if self.text else standing
         if not self.changes and base is not None:
             return base
-        return changed(base, self.changes, loaded)
+        return changed(base, self.changes, loaded, partial(trained, workspace))
 
 
 def _write(workspace: Workspace, recipe: Recipe | None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lib_astolfo.errors import AstolfoError, BadInput
-from lib_astolfo.hosts.webui.xyz import MERGE_RATIO
+from lib_astolfo.hosts.webui.xyz import MERGE_RATIO, TRAINING_RATIO
 
 from .served import Served
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lib_astolfo.hosts.webui.model import WebuiModel
 
 EXPECTED = "a number, its ratio (0: the model's own weights, 1: the trained ones); recipes wait for the training's end"
+RATIOS = (TRAINING_RATIO, MERGE_RATIO)
 LOG = logging.getLogger("astolfo")
 
 
@@ -144,10 +145,10 @@ class _Drawn:
 
 def _ratio(text: str, changes: Mapping[str, Any]) -> float | None:
     """What a picture asks for beside a training. Errors: BadInput."""
-    others = [name for name in changes if name != MERGE_RATIO]
+    others = [name for name in changes if name not in RATIOS]
     if others:
         raise BadInput(", ".join(others), "values, while a training has the model", EXPECTED)
-    wanted: Any = changes.get(MERGE_RATIO, text or None)
+    wanted: Any = next((changes[name] for name in RATIOS if name in changes), text or None)
     if wanted is None:
         return None
     try:

@@ -13,11 +13,13 @@ from lib_astolfo.errors import BadInput
 
 from .hook import AXES as JOB_AXES
 from .hook import MERGE_AXES, axes
-from .override import Override
+from .override import LIKE, Override
 
 PREFIX = "[Astolfo] "
 MERGE_RATIO, MERGE_MODEL, MERGE_BLOCKS = "Merge ratio", "Merge model B", "Block ratios"
+TRAINING_RATIO, EPOCH = "Training ratio", "Epoch"
 AUTO = "as the model says"
+HOST = "host"
 
 
 @dataclass(frozen=True)
@@ -33,22 +35,32 @@ class Axis:
 AXES = (
     Axis("Uncond mode", "uncond", str, MODES),
     Axis("Uncond weight", "uncond_weight", float),
+    Axis("Uncond text", "uncond_text", str),
+    Axis("Uncond start", "uncond_start", float),
+    Axis("Uncond end", "uncond_end", float),
     Axis("Prediction", "prediction", str, (AUTO, *PREDICTIONS)),
     Axis("Mixed weight", "mixed_weight", float),
     Axis("Shift", "shift", float),
     Axis("ZTSNR", "ztsnr", str, ("False", "True")),
     Axis("CFG rescale", "cfg_rescale", float),
+    Axis("Like", "like", str, (HOST, *LIKE[1:])),
 )
-IMPLIED = {"uncond_weight": {"uncond": "average"}, "mixed_weight": {"prediction": "mixed"}}
+IMPLIED = {
+    "uncond_weight": {"uncond": "average"},
+    "uncond_text": {"uncond": "text"},
+    "mixed_weight": {"prediction": "mixed"},
+}
 """What a value alone would not do anything without, unless another axis says otherwise."""
 
 
 @dataclass(frozen=True)
 class MergeAxes:
-    """What the axes over a merge ask: the names of all checkpoints, and whether values are good (else BadInput)."""
+    """What the axes over a merge ask: the names of all checkpoints, whether values are good (else BadInput), and the
+    names of all snapshots of trainings."""
 
     models: Callable[[], Sequence[str]]
     check: Callable[[str, Sequence[Any]], None]
+    snapshots: Callable[[], Sequence[str]] = tuple
 
 
 def find_plot(scripts_data: Iterable[Any]) -> ModuleType | None:
@@ -86,6 +98,8 @@ def _merge_options(plot: Any, merges: MergeAxes) -> list[Any]:
         option(MERGE_RATIO, float, 0.5),
         option(MERGE_MODEL, str, 0.6, choices=lambda: list(merges.models())),
         option(MERGE_BLOCKS, str, 0.55),
+        option(TRAINING_RATIO, float, 0.5),
+        option(EPOCH, str, 0.58, choices=lambda: list(merges.snapshots())),
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.extension.showing import Shows
-from lib_astolfo.hosts.webui.xyz import MERGE_BLOCKS, MERGE_RATIO
+from lib_astolfo.hosts.webui.xyz import EPOCH, MERGE_BLOCKS, MERGE_RATIO, TRAINING_RATIO
 
 
 class Model:
@@ -108,6 +108,7 @@ def test_without_a_training_nothing_happens(shows: Shows, model: Model, webui: W
 def test_cells_have_their_ratio_and_the_slider_stays(shows: Shows, model: Model) -> None:
     turn, showing = object(), model.showing
     assert [shows.prepare(turn, "", {MERGE_RATIO: value}) for value in (0.0, 1)] == ["ratio 0", "ratio 1"]
+    assert shows.prepare(turn, "", {TRAINING_RATIO: 0.75}) == "ratio 0.75"
     assert shows.prepare(turn, "", {}) == "ratio 0.5"
     assert shows.prepare(turn, "0.25", {}) == "ratio 0.25"
     shows.end(turn)
@@ -118,7 +119,9 @@ def test_cells_have_their_ratio_and_the_slider_stays(shows: Shows, model: Model)
     assert showing.ratio == 0.75, "somebody has moved it meanwhile"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("text", "changes"), [("method: slerp", {}), ("nan", {}), ("", {MERGE_BLOCKS: "0.5"})])
+@pytest.mark.parametrize(
+    ("text", "changes"), [("method: slerp", {}), ("nan", {}), ("", {MERGE_BLOCKS: "0.5"}), ("", {EPOCH: "x"})]
+)
 def test_recipes_wait(shows: Shows, model: Model, text: str, changes: dict[str, Any]) -> None:
     turn = object()
     with pytest.raises(BadInput, match="training"):
