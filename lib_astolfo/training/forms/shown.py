@@ -27,7 +27,7 @@ class Shown:
         title: what the infotext calls the training.
 
     ``step``: the run sets it after each step; it stands in the infotext, and mixed weights are kept while neither it
-    nor the ratio changes. They take as much memory as the weights that are trained.
+    nor the ratio changes. They take as much memory as the weights that are trained; a run drops them before each pass.
     """
 
     def __init__(

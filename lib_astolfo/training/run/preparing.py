@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,6 @@ class Work:
         control.report(0, 0, "reading the data")
         self.dataset = Dataset.read(settings, self._reading, given.within)
         self.timeline = Timeline(settings, self.dataset.orders)
-        self.stepping = Stepping(settings, self.dataset, self.timeline, self.turns, given.gather)
         self.store = Store(given.folder / CHECKPOINTS, settings.save.keep)
         state = self.store.load()
         self.notes: tuple[str, ...] = state.passed_over if state is not None else ()
@@ -70,9 +69,12 @@ class Work:
         control.report(0, self.timeline.total, "preparing the model")
         with self.turns.locked():
             self.model = self._loaded()
+            settings = settings.read_as(self.model.entry.sampling)
+            self.given = given = replace(given, settings=settings)
             self.notes += review(settings, self.model, given.gather.processes)
             chosen = [name for held in chosen_of(settings, self.model).values() for name in held]
             self.notes += memory_review(settings, self.model, chosen, given.gather.processes)[1]
+        self.stepping = Stepping(settings, self.dataset, self.timeline, self.turns, given.gather)
         self._take(self.model, state)
         self.done = state.step if state is not None else 0
         self.notes += self._said()
@@ -158,6 +160,7 @@ class Work:
             title=settings.name,
         )
         self.shown.step = before.step if before is not None else self.done
+        self.turns.shown = self.shown
         if self.watched is not None:
             self.model.showing = self.shown
             measuring = Measuring(self.turns, trainer, self.encoders, self.dataset.phases[0], self._tick)

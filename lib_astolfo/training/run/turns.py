@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from lib_astolfo.errors import Failed
 from lib_astolfo.hosts.base import Host, LoadedModel
 from lib_astolfo.training.forms.form import Form
+from lib_astolfo.training.forms.shown import Shown
 
 #: Seconds without the lock after each turn. WebUIs' locks are not fair: without a gap a picture waited up to five
 #: steps, with 1 ms or more one at most.
@@ -20,10 +21,14 @@ class Away(Exception):
 
 
 class Turns:
-    """Turns of one thread on a host's model."""
+    """Turns of one thread on a host's model.
+
+    ``shown``: what pictures are drawn with; weights that it keeps for the next picture are let go before each pass.
+    """
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self.shown: Shown | None = None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -47,6 +52,8 @@ class Turns:
                     form.verify()
             except Failed as error:
                 raise Away(str(error)) from error
+            if self.shown is not None:
+                self.shown.drop()
             yield
 
 

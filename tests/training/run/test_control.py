@@ -19,6 +19,7 @@ from lib_astolfo.hosts.base import PictureRequest
 from lib_astolfo.hosts.standalone import StandaloneHost
 from lib_astolfo.training.checkpointing.store import Store
 from lib_astolfo.training.forms.shown import Shown
+from lib_astolfo.training.forms.whole import Delta
 from lib_astolfo.training.run.run import Run
 from lib_astolfo.training.run.seen import Free
 from tests.training.run import small
@@ -188,6 +189,29 @@ def test_pictures_meanwhile(host: StandaloneHost, data: Path, tmp_path: Path) ->
     assert found["base"] == plain and found["base again"] == plain and found["trained"] != plain
     assert max(steps) <= 1
     assert drawn(host) == plain
+
+
+def test_weights_of_pictures_take_no_memory_in_a_step(
+    host: StandaloneHost, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is mixed for a picture at a ratio is as much as all weights, and would be beside gradients and state."""
+    shown: list[Shown] = []
+    kept: dict[str, list[int]] = {"drawn": [], "forward": []}
+    forward = Delta._standing_in
+
+    def standing_in(form: Delta, now: Any) -> Any:
+        kept["forward"].append(len(shown[0]._mixed))
+        return forward(form, now)
+
+    class Drawing(Free):
+        def turn(self, done: int, total: int, text: str = "") -> None:
+            drawn(host)
+            kept["drawn"].append(len(shown[0]._mixed))
+
+    monkeypatch.setattr(Delta, "_standing_in", standing_in)
+    made = small.settings(data, {"plan": {"steps": 2}, "batch": 1, "accumulate": 2, "show": {"ratio": 0.5}})
+    Run(made, host, tmp_path, Drawing(), shown=shown.append).go()
+    assert min(kept["drawn"]) > 0 and len(kept["forward"]) >= 4 and set(kept["forward"]) == {0}
 
 
 def test_stopped_while_it_measures(host: StandaloneHost, data: Path, tmp_path: Path) -> None:
