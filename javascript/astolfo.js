@@ -237,12 +237,12 @@
       field.classList.add("astolfo-bad");
       error.classList.add("astolfo-moved");
       line.astolfoMoved.push(copy);
-      field.scrollIntoView({ block: "nearest" });
+      if (!window.astolfoTab.quiet) field.scrollIntoView({ block: "nearest" }); // while fields are filled nothing jumps
     }
   }
 
   window.astolfoTab = { redraw, drawingEnds: () => drawing(0), wake, showBars };
-  Object.assign(window.astolfoTab, { API, BUSY, ask, duration, jobPath, make, number, stateOf });
+  Object.assign(window.astolfoTab, { API, BUSY, all, ask, duration, jobPath, make, number, one, stateOf });
   document.addEventListener("click", ({ target }) => {
     if (target.closest?.("#astolfo_lab_draw")) drawing(Date.now());
     if (target.closest?.("[id$=_blocks_panel]")) setTimeout(showBars, 300); // newer gradio makes its inside when it opens

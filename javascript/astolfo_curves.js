@@ -155,5 +155,5 @@
     place.replaceChildren(...rows.filter(Boolean));
   }
 
-  window.astolfoTab.showCurves = showCurves;
+  Object.assign(window.astolfoTab, { figure, showCurves });
 })();

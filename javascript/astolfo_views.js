@@ -116,11 +116,13 @@
     }
     if (view.over) return;
     const job = await ask(jobPath(view));
-    for (const event of await ask(`${jobPath(view)}/events?after=${view.last}`)) {
+    const news = await ask(`${jobPath(view)}/events?after=${view.last}`);
+    for (const event of news) {
       view.last = event.number;
       if (event.data && event.data.picture) view.told[event.data.picture] = event;
     }
     if (window.astolfoTab.showTraining && ["train", "caption"].includes(job.kind)) await window.astolfoTab.showTraining(view, job);
+    else if (window.astolfoTab.showStudy && window.astolfoTab.isStudy(job)) window.astolfoTab.showStudy(view, job, news);
     else {
       showWords(view, job);
       showFiles(view, job);

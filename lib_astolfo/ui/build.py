@@ -22,9 +22,9 @@ def build(workspace: Workspace) -> gr.Blocks:
                 with gr.TabItem("Lab", elem_id="astolfo_tab_lab"):
                     lab.build(workspace)
                 with gr.TabItem("Merge", elem_id="astolfo_tab_merge"):
-                    merge.build(workspace)
+                    merged = merge.build(workspace)
                 with gr.TabItem("Search", elem_id="astolfo_tab_search"):
-                    fill_search = search.build(workspace)
+                    fill_search = search.build(workspace, merged)
                 with gr.TabItem("Train", elem_id="astolfo_tab_train"):
                     fill_train = train.build(workspace)
                 with gr.TabItem("Models", elem_id="astolfo_tab_models"):
@@ -47,11 +47,14 @@ def inside(workspace: Workspace, key: str = "") -> gr.Blocks:
             with gr.TabItem("Lab", elem_id="astolfo_tab_lab"):
                 lab.build(workspace)
             with gr.TabItem("Merge", elem_id="astolfo_tab_merge"):
-                merge.build(workspace)
+                merged = merge.build(workspace)
+            with gr.TabItem("Search", elem_id="astolfo_tab_search"):
+                fill_search = search.build(workspace, merged)
             with gr.TabItem("Train", elem_id="astolfo_tab_train"):
                 fill_train = train.build(workspace)
             with gr.TabItem("Models", elem_id="astolfo_tab_models"):
                 fill_models = models.build(workspace)
+        fill_search(page)
         fill_train(page)
         fill_models(page)
     return page

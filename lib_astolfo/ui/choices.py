@@ -31,6 +31,28 @@ def names(workspace: Workspace) -> list[str]:
     return [entry.name for entry in usable(workspace)]
 
 
+def loras(workspace: Workspace) -> list[str]:
+    """The LoRA files, by the names that ``Workspace.resolve`` knows them under."""
+    found = set()
+    for folder in workspace.host.folders.loras:
+        found |= {path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")}
+    return sorted(found, key=str.lower)
+
+
+def snapshots(workspace: Workspace) -> list[str]:
+    """The snapshots of trainings, the newest training first."""
+    from lib_astolfo.commands import train_runs
+
+    return [run.name_of(path) for run in train_runs.listing(workspace) for path in run.snapshots]
+
+
+def trainings(workspace: Workspace) -> list[str]:
+    """The names of the trainings that have a snapshot, the newest first."""
+    from lib_astolfo.commands import train_runs
+
+    return [run.name for run in train_runs.listing(workspace) if run.snapshots]
+
+
 def is_demo(workspace: Workspace) -> bool:
     """Whether the digits models are there and nothing larger, so that pictures may be drawn unasked."""
     found = usable(workspace)

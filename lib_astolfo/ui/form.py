@@ -35,7 +35,7 @@ class Form:
 
     def add(self, name: str, component: type, label: str, help: str = "", **options: Any) -> Any:
         """Make a field; ``help`` is the line of words under its label."""
-        options["visible"] = self.starts_shown(name)
+        options.setdefault("visible", self.starts_shown(name))
         made = compat.make(component, label=label, info=help or None, elem_id=self.element(name), **options)
         self.fields[name] = made
         self.labels[name] = label

@@ -18,8 +18,8 @@ NAMES = {"output_name": "output", "VAE": "vae", "source": "recipe"}
 """Ends of an error's place to the field that shows it."""
 
 
-def build(workspace: Workspace) -> None:
-    """Make the panel inside the tab that is open."""
+def build(workspace: Workspace) -> Form:
+    """Make the panel inside the tab that is open; returns its fields."""
     form = Form("astolfo_merge", merge_models.applies(), NAMES)
     with gr.Row(elem_classes=["astolfo-sides"]):
         with gr.Column(scale=5, min_width=300):
@@ -42,6 +42,7 @@ def build(workspace: Workspace) -> None:
     for pressed, act in ((button, start), (preview, show_first), (apply, apply_live), (restore, take_out)):
         run = form.guarded(_acting(workspace, act), 1)
         compat.on(compat.on(pressed.click, run, form.inputs, [made, errors]).then, None, js=script.WAKE)
+    return form
 
 
 def _acting(workspace: Workspace, act: Callable[[Workspace, Mapping[str, Any]], str]) -> Callable[..., list[str]]:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from lib_astolfo.errors import BadInput
 
-from . import choices, compat, decide, html, markers, script, search, tools
+from . import choices, compat, decide, html, markers, script, search_runs, tools
 from .form import Form
 
 if TYPE_CHECKING:
@@ -157,9 +157,9 @@ def label(job: Job) -> str:
 def latest(workspace: Workspace, wanted: str = "") -> list[Any]:
     """The list of results, newest first, and the place of the wanted one, or of the newest."""
     lines = [label(job) for job in workspace.jobs.list() if job.kind in WORDS]
-    line = next((line for line in lines if search.job_id(line) == wanted), lines[0] if lines else None)
+    line = next((line for line in lines if search_runs.job_id(line) == wanted), lines[0] if lines else None)
     return [compat.change(choices=lines, value=line), _view(line)]
 
 
 def _view(line: str | None) -> str:
-    return html.job_view(search.job_id(line), "probe", "Waiting…") if line else html.note(NOTHING, "placeholder")
+    return html.job_view(search_runs.job_id(line), "probe", "Waiting…") if line else html.note(NOTHING, "placeholder")
