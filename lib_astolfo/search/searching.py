@@ -19,7 +19,7 @@ from lib_astolfo.search.drawing import CELLS_FOLDER, Drawer
 from lib_astolfo.search.ledger import DONE, FAILED, OVER, PRUNED, Entry, Ledger
 from lib_astolfo.search.plan import Cell, Plan
 from lib_astolfo.search.statistics import worse
-from lib_astolfo.search.store import CellResult, result_from_dict
+from lib_astolfo.search.store import SEARCH, CellResult, CellStore, result_from_dict
 from lib_astolfo.search.strategies.base import Strategy, Tried
 
 if TYPE_CHECKING:
@@ -54,13 +54,16 @@ class Search:
     _failures: int = field(default=0, init=False)
     _made: int = field(default=0, init=False)
     _total: int = field(default=0, init=False)
+    _kept: set[str] = field(default_factory=set, init=False)  # keys of the cells whose lines are in the folder
 
     def run(self) -> None:
         """Go on until the strategy has no more cells. Errors: Stopped, Failed; finished cells are in the ledger."""
         drawer = Drawer(self.plan, self.host, self.live, self.folder, self._report, self.look, self.asked)
         claims = _Claims(self)
+        self._kept = CellStore(self.folder).begin(self.plan, SEARCH)
         while True:
             entries = self.ledger.entries()
+            self._keep(entries)
             self.progress(*self._state(entries))
             if all(entry.state in OVER for entry in entries):
                 if not self._next_round(entries):
@@ -71,6 +74,18 @@ class Search:
                 worked = self._turn(drawer, claims)
             if not worked and not self.ledger.take_back():
                 time.sleep(POLL)
+
+    def _keep(self, entries: Sequence[Entry]) -> None:
+        """Write what was finished, here or by others, into the folder too, where it can be looked at meanwhile."""
+        for entry in entries:
+            if entry.state == DONE and cell_of(entry).key not in self._kept:
+                result = read(self.plan, entry)
+                if bring(result, entry.number, self.ledger, self.folder):
+                    self._note(result)
+
+    def _note(self, result: CellResult) -> None:
+        self._kept.add(result.cell.key)
+        CellStore(self.folder).append(self.plan, result)
 
     def _turn(self, drawer: Drawer, claims: _Claims) -> bool:
         """A turn with the lock. A cell that cannot be drawn has failed; three of them end the search."""
@@ -165,6 +180,8 @@ class _Claims:
         self.number = None
         if search.ledger.finish(number, state, result.to_dict(), picture):
             search.drawn += 1
+            if state == DONE:
+                search._note(result)
             search.on_cell(result)
 
     def fail(self, text: str) -> None:
@@ -231,13 +248,19 @@ def fetch(plan: Plan, ledger: Ledger, folder: Path) -> list[CellResult]:
         if entry.state != DONE:
             continue
         result = read(plan, entry)
-        path = folder / result.picture
-        if not path.is_file() and path.parent == folder / CELLS_FOLDER:
-            content = ledger.picture(entry.number)
-            if content is not None:
-                sheet.keep(content, path)
+        bring(result, entry.number, ledger, folder)
         found.append(result)
     return found
+
+
+def bring(result: CellResult, number: int, ledger: Ledger, folder: Path) -> bool:
+    """Bring a cell's sheet of pictures into the folder where another worker has drawn it; whether it is there."""
+    path = folder / result.picture
+    if not path.is_file() and path.parent == folder / CELLS_FOLDER:
+        content = ledger.picture(number)
+        if content is not None:
+            sheet.keep(content, path)
+    return path.is_file()
 
 
 __all__ = ["Search", "cell_of", "fetch", "read", "rounds"]

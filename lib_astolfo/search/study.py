@@ -16,7 +16,7 @@ from lib_astolfo.scoring.score import ScoreValues
 from lib_astolfo.search.drawing import Drawer
 from lib_astolfo.search.order import drawing_order
 from lib_astolfo.search.plan import Cell, Plan
-from lib_astolfo.search.store import CellResult, CellStore
+from lib_astolfo.search.store import GRID, CellResult, CellStore
 
 if TYPE_CHECKING:
     from lib_astolfo.merging.live import LiveWeights
@@ -65,6 +65,7 @@ def run(
     """
     start = time.monotonic()
     store = CellStore(folder)
+    store.begin(plan, GRID)
     cells = _Missing(plan, store, store.read(plan), on_cell)
     total, each = len(plan.cells) * plan.settings.pictures, plan.settings.pictures
     made = len(cells.done) * each
