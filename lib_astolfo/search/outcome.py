@@ -102,7 +102,7 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
 
 
 def cell_as_dict(cell: CellResult) -> dict[str, Any]:
-    """A finished cell as JSON: values, as they are shown too, scores, the sheet of its pictures, and the seconds that it took."""
+    """A finished cell as JSON: values (as they are shown too), scores, the sheet of its pictures, seconds it took."""
     return {
         "label": cell.cell.label,
         "values": {name: plain(value) for name, value in cell.cell.values.items()},
