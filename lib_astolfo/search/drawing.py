@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lib_astolfo.merging.live import LiveWeights
 
 CELLS_FOLDER = "cells"
-HOLD_SECONDS = 10.0  # how long the host's lock is held before others get their turn who do not say that they wait
+HOLD_SECONDS = 10.0  # how long a lock is held at least that does not tell whether others wait for it
 HOLD_APPLIES = 20.0  # … and at least so many times what writing the merge took, which bounds its share
 
 
@@ -72,18 +72,19 @@ class Drawer:
             start = time.monotonic()
             live = self.live()
             with live.temporarily(self.plan.recipe(first)):
-                hold = max(HOLD_SECONDS, HOLD_APPLIES * (time.monotonic() - start))
+                until = start + max(HOLD_SECONDS, HOLD_APPLIES * (time.monotonic() - start))
                 while self.cell is not None and self._base(self.cell) == self._base(first):
                     held = self.cell
                     self._batch(cells)
-                    if self.cell is not None and (self._wanted(lock) or time.monotonic() - start >= hold):
+                    if self.cell is not None and self._wanted(lock, until):
                         break
                     self._change(held)
         return True
 
-    def _wanted(self, lock: Any) -> bool:
-        """Whether somebody waits for the lock, or for this job."""
-        return self.asked() or getattr(lock, "waiting", 0) > 0
+    def _wanted(self, lock: Any, until: float) -> bool:
+        """Whether somebody waits for the lock, or for this job; whether it is time, where a lock does not tell."""
+        waiting = getattr(lock, "waiting", None)
+        return self.asked() or (time.monotonic() >= until if waiting is None else waiting > 0)
 
     def _change(self, held: Cell) -> None:
         """Write the weights of the cell under way where they are others than those of ``held``."""

@@ -20,7 +20,8 @@ from lib_astolfo.commands.grid import GridSettings
 from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.demo import BASE, TRAINED
 from lib_astolfo.errors import BadInput, Failed, Stopped
-from lib_astolfo.scoring.general import SCORES, Score
+from lib_astolfo.scoring.general import SCORES
+from lib_astolfo.scoring.score import Score
 from lib_astolfo.search import sheet
 from lib_astolfo.search.plan import Plan
 from lib_astolfo.search.store import CellStore
@@ -109,10 +110,7 @@ def test_what_was_live_before_is_live_again(workspace: Workspace, tmp_path: Path
         workspace.live().restore()
 
 
-def test_weights_are_written_once_per_ratio(workspace: Workspace, tmp_path: Path, monkeypatch: Any) -> None:
-    from lib_astolfo.search import drawing
-
-    monkeypatch.setattr(drawing, "HOLD_SECONDS", 1000.0)
+def test_weights_are_written_once_per_ratio(workspace: Workspace, tmp_path: Path) -> None:
     written: list[float | None] = []
 
     class Counting:
@@ -189,12 +187,8 @@ def test_a_cell_whose_picture_was_deleted_is_drawn_again(workspace: Workspace, t
     assert again == [0]
 
 
-def test_pausing_does_not_hold_the_model(workspace: Workspace, tmp_path: Path, monkeypatch: Any) -> None:
+def test_pausing_does_not_hold_the_model(workspace: Workspace, tmp_path: Path) -> None:
     """``progress`` may wait for hours: nobody else may be kept from the model meanwhile."""
-    from lib_astolfo.search import drawing
-
-    monkeypatch.setattr(drawing, "HOLD_SECONDS", 0.0)
-    monkeypatch.setattr(drawing, "HOLD_APPLIES", 0.0)
     free: list[bool] = []
 
     def progress(done: int, total: int, text: str) -> None:
@@ -207,21 +201,42 @@ def test_pausing_does_not_hold_the_model(workspace: Workspace, tmp_path: Path, m
         thread.start()
         thread.join()
 
-    drawn(plan_for(workspace), workspace, tmp_path, progress=progress)
+    drawn(plan_for(workspace), workspace, tmp_path, progress=progress, asked=lambda: True)
     assert len(free) >= 3
     assert all(free)
 
 
-def test_long_turns_are_cut(workspace: Workspace, finished: StudyResult, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_turn_ends_when_something_is_asked(workspace: Workspace, finished: StudyResult, tmp_path: Path) -> None:
     """A cell drawn over several turns with the lock is the same as one drawn at once."""
-    from lib_astolfo.search import drawing
-
-    monkeypatch.setattr(drawing, "HOLD_SECONDS", 0.0)
-    monkeypatch.setattr(drawing, "HOLD_APPLIES", 0.0)
     turns: list[int] = []
-    cut = drawn(plan_for(workspace), workspace, tmp_path, progress=lambda done, total, text: turns.append(done))
+    told = {"progress": lambda done, total, text: turns.append(done), "asked": lambda: True}
+    cut = drawn(plan_for(workspace), workspace, tmp_path, **told)
     assert turns[:-1] == [0, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17], "two batches a cell, one a turn"
     for one, other in zip(scores_of(cut), scores_of(finished), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_whoever_waits_comes_after_the_batch(workspace: Workspace, finished: StudyResult, tmp_path: Path) -> None:
+    """The own weights stand there meanwhile, and the cells are the same."""
+    lock, order = workspace.host.lock(), []
+
+    def report(done: int, total: int, text: str) -> None:
+        order.append(done)
+        if len(order) == 3:
+            thread.start()
+            while not lock.waiting:  # type: ignore[attr-defined]
+                pass
+
+    def take() -> None:
+        with lock:
+            order.append((workspace.live().current, len(set(order))))
+
+    thread = threading.Thread(target=take)
+    result = drawn(plan_for(workspace), workspace, tmp_path, report=report)
+    thread.join()
+    place = next(i for i, one in enumerate(order) if isinstance(one, tuple))
+    assert order[place][0] is None and order[place - 1] - order[2] <= 2, "pictures drawn since it waits"
+    for one, other in zip(scores_of(result), scores_of(finished), strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -232,7 +247,7 @@ def test_a_model_loaded_by_somebody_else_in_between_is_no_harm(
         with workspace.host.lock():
             workspace.host.load(TRAINED)
 
-    result = drawn(plan_for(workspace), workspace, tmp_path, progress=meddle)
+    result = drawn(plan_for(workspace), workspace, tmp_path, progress=meddle, asked=lambda: True)
     for one, other in zip(scores_of(result), scores_of(finished), strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 

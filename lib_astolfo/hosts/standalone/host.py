@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hmac
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,6 +22,7 @@ from .devices import free_memory, pick_device, pick_dtype, threads_for
 from .discovery import Catalogue
 from .loader import Plan, plan
 from .model import StandaloneModel
+from .queue import Queue
 
 AUTH_VARIABLE = "ASTOLFO_AUTH"
 
@@ -65,7 +64,7 @@ class StandaloneHost:
         self._login = _login(os.environ.get(AUTH_VARIABLE, "") if auth is None else auth)
         self._architectures = (*architectures, ARCHITECTURES)
         self._catalogue = Catalogue(self.folders.models)
-        self._lock = threading.RLock()
+        self._lock = Queue()
         self._model: StandaloneModel | None = None
 
     @property
@@ -83,8 +82,8 @@ class StandaloneHost:
     def _names(self) -> list[str]:
         return [entry.name for entry in self._catalogue.entries()]
 
-    def lock(self) -> AbstractContextManager[Any]:
-        """Re-entrant."""
+    def lock(self) -> Queue:
+        """Re-entrant; first come, first served."""
         return self._lock
 
     def credentials(self) -> Callable[[str, str], bool] | None:

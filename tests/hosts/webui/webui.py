@@ -66,7 +66,7 @@ OPTIONS = {
     "cache_fp16_weight": False,
 }
 OWN_OPTIONS: dict[str, dict[str, object]] = {"a1111": {}, "reforge": {"sd_text_encoder": "Automatic"}}
-START_SECONDS = 300.0
+START_SECONDS = 900.0
 
 
 class StartFailed(RuntimeError):
@@ -141,7 +141,9 @@ class WebUI:
         command += ["--port", str(self.port), "--data-dir", str(self.data), "--ckpt-dir", str(self.models)]
         command += ["--lora-dir", str(self.extra / "lora")]
         environ = {name: value for name, value in os.environ.items() if name not in UNWANTED}
-        environ["PYTHONPYCACHEPREFIX"] = str(self.data / "bytecode")  # kept between starts, none in the installation
+        environ["PYTHONPYCACHEPREFIX"] = str(
+            self.data.parent / "bytecode"
+        )  # kept between starts, none in the installation
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
