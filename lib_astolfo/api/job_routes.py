@@ -61,7 +61,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 ASKS = {
     "pause": "Wait at the next safe point; a queued job is held back.",
-    "resume": "Go on.",
+    "resume": "Go on. A training that has ended goes on with POST /training/{name}/resume.",
     "stop": "End early and keep what is made.",
     "cancel": "End and delete the job's files.",
 }
@@ -97,6 +97,8 @@ def _add_start(router: APIRouter, workspace: Workspace, kind: str) -> None:
 
 def _add_ask(router: APIRouter, workspace: Workspace, ask: str) -> None:
     def steer(job_id: str) -> dict[str, Any]:
+        if ask == "resume":
+            train_views.check_resume(workspace, workspace.jobs.get(job_id))
         return getattr(workspace.jobs, ask)(job_id).to_dict()
 
     router.add_api_route(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.errors import BadInput
+from lib_astolfo.errors import BadInput, Over
 
 from . import train_runs
 from .train_runs import TrainingFolder
@@ -45,6 +45,18 @@ def of_job(workspace: Workspace, job: Job) -> dict[str, Any]:
         return {"training": _short(workspace, train_runs.find(workspace, job.id))}
     except BadInput:
         return {"training": None}
+
+
+def check_resume(workspace: Workspace, job: Job) -> None:
+    """Over, with the way to go on, for a job that was a training and has ended: a training goes on as a new job."""
+    if job.kind != "train" or not job.over:
+        return
+    try:
+        run = train_runs.find(workspace, job.id)
+    except BadInput:
+        return
+    expected = f"POST /training/{run.name}/resume: a new job goes on from its last checkpoint, step {run.step}"
+    raise Over(f"job {job.id}", f"it is {job.state} already", expected)
 
 
 def _short(workspace: Workspace, run: TrainingFolder) -> dict[str, Any]:

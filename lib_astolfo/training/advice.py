@@ -97,6 +97,8 @@ def _distill(objective: Objective) -> list[str]:
         return []
     if settings.share == 0.0:
         return _nothing("distill", ["teacher"], "the share of its targets is 0")
+    if settings.teacher is None:
+        return []  # the model is not known here
     if settings.teacher == objective.sampling:
         why = (
             f"it predicts {settings.teacher.describe()} too, so a student that starts as its copy has nothing to learn"

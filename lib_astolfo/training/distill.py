@@ -14,7 +14,7 @@ with it. Let it answer in float32 if its noise levels reach there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -34,20 +34,31 @@ SLACK = 1e-3  # of σ/α, for schedules that were computed in float32
 
 @dataclass(frozen=True)
 class Distillation:
-    """``teacher``: how its output is read; not ``mixed``, which has no exact reading. ``share``: of the items within
-    the teacher's range, those that learn from it; the others learn from their pictures. ``like``: whose timesteps the
-    teacher is told (``schedule.LIKE``); fractional ones with a1111.
+    """``teacher``: how its output is read, None as the model says (``read_as`` puts that in); not ``mixed``, which has
+    no exact reading. ``share``: of the items within the teacher's range, those that learn from it; the others learn
+    from their pictures. ``like``: whose timesteps the teacher is told (``schedule.LIKE``); fractional ones with a1111.
     """
 
-    teacher: Sampling = field(default_factory=Sampling)
+    teacher: Sampling | None = None
     share: float = 1.0
     like: str = "a1111"
 
     def __post_init__(self) -> None:
-        if self.teacher.prediction == "mixed":
+        if self.teacher is not None and self.teacher.prediction == "mixed":
             raise BadInput("distill.teacher.prediction", "mixed", "eps, v, x0 or rf: a merge has no exact reading")
         checks.number(self, "share", "distill", (0.0, 1.0))
         checks.choice(self, "like", "distill", LIKE)
+
+    @property
+    def known(self) -> Sampling:
+        """The teacher's reading. Raises BadInput as long as nobody has said what the model is."""
+        if self.teacher is None:
+            raise BadInput("distill.teacher", "null, as the model says", "a reading: there is no model here that says")
+        return self.teacher
+
+    def read_as(self, said: Sampling) -> Distillation:
+        """With what the model says for a teacher that is None."""
+        return self if self.teacher is not None else replace(self, teacher=said)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for YAML, JSON and headers."""
@@ -59,6 +70,8 @@ class Distillation:
         plain = dict(values)
         if isinstance(plain.get("teacher"), Mapping):
             plain["teacher"] = from_plain(Sampling, plain["teacher"], "distill.teacher")
+        elif plain.get("teacher") == "":
+            plain["teacher"] = None
         return from_plain(cls, plain, "distill")
 
 
@@ -74,9 +87,9 @@ class Question(NamedTuple):
 
 def reach(settings: Distillation) -> tuple[float, float]:
     """The σ/α at which the teacher's schedule begins and ends; infinite where it ends in pure noise."""
-    if settings.teacher.prediction == "rf":
+    if settings.known.prediction == "rf":
         return 0.0, float("inf")
-    low, high = at_timestep(torch.tensor([0, -1]), settings.teacher).ratio.tolist()
+    low, high = at_timestep(torch.tensor([0, -1]), settings.known).ratio.tolist()
     return low, high
 
 
@@ -86,10 +99,10 @@ def teacher_moments(moments: Moments, settings: Distillation) -> tuple[Moments, 
     ratio = moments.ratio
     valid = (ratio >= low * (1.0 - SLACK)) & (ratio <= high * (1.0 + SLACK))
     alpha, sigma = moments.alpha, moments.sigma
-    flow = settings.teacher.prediction == "rf"
+    flow = settings.known.prediction == "rf"
     total = alpha + sigma if flow else (alpha * alpha + sigma * sigma).sqrt()
     alpha, sigma = alpha / total, sigma / total
-    levels = process(settings.teacher, settings.like)
+    levels = process(settings.known, settings.like)
     told = sigma if flow else ratio.clamp(float(levels.sigma_min), float(levels.sigma_max))
     return Moments(levels.timestep(told), alpha, sigma), valid
 
@@ -108,7 +121,7 @@ def target(answer: Tensor, question: Question, moments: Moments, settings: Disti
     """The student's target from the teacher's raw ``answer`` [B, …] to the ``question``: float32 or better."""
     alpha, sigma = question.moments.rows(answer)
     dtype = alpha.dtype
-    row = row_of(settings.teacher, native=True)
+    row = row_of(settings.known, native=True)
     x0, noise = row.x0_noise(answer.to(dtype), question.input.to(dtype), alpha, sigma)
     return row_of(student, native=True).target(x0, noise, *moments.rows(answer))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .train_keys import ENCODERS, SAME, SEVERAL, SMALL, TEACHERS, Tree
+from .train_keys import AS_MODEL, ENCODERS, SAME, SEVERAL, SMALL, TEACHERS, Tree
 
 
 def fields_of(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Tree:
@@ -57,12 +57,12 @@ def _teacher(rest: Tree) -> Tree:
     held = _at(rest, "objective.distill")
     if not isinstance(held, Mapping):
         _take(rest, "objective.distill")
-        return {"distill": 0.0, "teacher": "eps"}
+        return {"distill": 0.0, "teacher": AS_MODEL}
     own = held.get("teacher") or {}
-    kind = (own.get("prediction", "eps"), bool(own.get("zero_terminal_snr", False)))
+    kind = (own.get("prediction", "eps"), bool(own.get("zero_terminal_snr", False))) if own else None
     name = next((name for name, told in TEACHERS.items() if told == kind), None)
     if name is None or held.get("like", "a1111") != "a1111" or own.get("shift", 1.0) != 1.0:
-        return {"distill": 0.0, "teacher": "eps"}
+        return {"distill": 0.0, "teacher": AS_MODEL}
     _take(rest, "objective.distill")
     return {"distill": held.get("share", 1.0), "teacher": name}
 

@@ -8,7 +8,7 @@ import gradio as gr
 
 from . import choices
 from .form import Form
-from .train_keys import ENCODERS, TEACHERS
+from .train_keys import AS_MODEL, ENCODERS, TEACHERS
 
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
@@ -95,7 +95,7 @@ def _objective(form: Form) -> None:
     )
     form.slider("distill", "From the base itself", words, (0, 1, 0.05), value=0)
     with gr.Row():
-        form.radio("teacher", "The base predicts", "How its answers are read", tuple(TEACHERS), "eps")
+        form.radio("teacher", "The base predicts", "How its answers are read", tuple(TEACHERS), AS_MODEL)
         form.slider("distill_until", "Until", "Share of the run", (0, 1, 0.05), value=1)
     words = "What the network is told where a caption was left out; the WebUIs' empty negative of SDXL is zero"
     form.radio("target", "Uncond", words, ("both", "zero", "null"), "both")

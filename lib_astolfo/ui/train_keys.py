@@ -88,7 +88,15 @@ SEVERAL: dict[str, tuple[str, Callable[[str], Any]]] = {
     "preview_unconds": ("previews.unconds", str),
     "preview_seeds": ("previews.seeds", int),
 }
-TEACHERS = {"eps": ("eps", False), "v": ("v", False), "v ztsnr": ("v", True), "rf": ("rf", False)}
+#: What the base predicts -> prediction and zero terminal SNR; None is for the model to say.
+AS_MODEL = "as the model says"
+TEACHERS: dict[str, tuple[str, bool] | None] = {
+    AS_MODEL: None,
+    "eps": ("eps", False),
+    "v": ("v", False),
+    "v ztsnr": ("v", True),
+    "rf": ("rf", False),
+}
 ENCODERS = ("te1", "te2")
 #: Ends of an error's place -> the field that shows it (``Form.names``).
 NAMES = {

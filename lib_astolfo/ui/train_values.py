@@ -7,7 +7,7 @@ from typing import Any
 
 from lib_astolfo.errors import BadInput
 
-from .train_keys import SAME, SEVERAL, SMALL, TEACHERS, Tree
+from .train_keys import AS_MODEL, SAME, SEVERAL, SMALL, TEACHERS, Tree
 
 
 def settings_of(values: Mapping[str, Any]) -> Tree:
@@ -25,8 +25,8 @@ def settings_of(values: Mapping[str, Any]) -> Tree:
             _put(made, key, _list(name, values[name], read))
     made["select"] = _select(values)
     if values.get("distill"):
-        prediction, terminal = TEACHERS[values.get("teacher") or "eps"]
-        teacher = {"prediction": prediction, "zero_terminal_snr": terminal}
+        told = TEACHERS[values.get("teacher") or AS_MODEL]
+        teacher = None if told is None else {"prediction": told[0], "zero_terminal_snr": told[1]}
         _put(made, "objective.distill", {"share": values["distill"], "teacher": teacher})
     _put(made, "data.sources", sources(values.get("sources") or ""))
     if values.get("resolution"):

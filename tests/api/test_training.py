@@ -207,6 +207,8 @@ def test_a_run_is_resumed_and_its_snapshot_is_a_slider_afterwards(rest: Rest, wo
     shown = rest.job(job)["training"]
     assert (shown["name"], shown["step"], shown["resumable"]) == ("mine", first["steps"], True)
     assert rest.client.post(f"{V1}/train", json=training.body(name="mine")).json()["where"] == "name"
+    ended = rest.client.post(f"{V1}/jobs/{job}/resume")
+    assert (ended.status_code, "POST /training/mine/resume" in ended.json()["expected"]) == (409, True)
     answer = rest.client.post(f"{V1}/training/{job}/resume", json={"plan": {"steps": first["steps"] + 2}})
     assert answer.status_code == 202, answer.text
     over = rest.over(answer.json()["id"])

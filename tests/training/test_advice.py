@@ -13,7 +13,7 @@ from lib_astolfo.training.objective import Objective
 from lib_astolfo.training.times import Times
 from lib_astolfo.training.weights import Weights
 
-V, ZERO, RF, RF3 = Sampling("v"), Sampling("v", True), Sampling("rf"), Sampling("rf", shift=3.0)
+EPS, V, ZERO, RF, RF3 = Sampling(), Sampling("v"), Sampling("v", True), Sampling("rf"), Sampling("rf", shift=3.0)
 HIGH = Times(minimum=0.95)
 
 NOTHING = [
@@ -33,10 +33,10 @@ NOTHING = [
     ({"noise": Noise(multires_iterations=4, multires_discount=0.0)}, ["noise.multires_iterations"]),
     ({"noise": Noise(offset=0.1, biased=True)}, ["noise.biased"]),
     ({"sampling": V, "distill": Distillation(share=0.0)}, ["distill.teacher"]),
-    ({"distill": Distillation()}, ["distill.teacher"]),
-    ({"sampling": RF, "times": HIGH, "distill": Distillation()}, ["distill.teacher"]),
-    ({"sampling": ZERO, "times": HIGH, "distill": Distillation()}, ["distill.teacher"]),
-    ({"sampling": ZERO, "times": Times(minimum=0.8), "distill": Distillation()}, []),
+    ({"distill": Distillation(EPS)}, ["distill.teacher"]),
+    ({"sampling": RF, "times": HIGH, "distill": Distillation(EPS)}, ["distill.teacher"]),
+    ({"sampling": ZERO, "times": HIGH, "distill": Distillation(EPS)}, ["distill.teacher"]),
+    ({"sampling": ZERO, "times": Times(minimum=0.8), "distill": Distillation(EPS)}, []),
     ({"sampling": RF, "times": HIGH, "distill": Distillation(ZERO)}, []),
 ]
 USED = [

@@ -86,6 +86,7 @@ def test_fields_reach_their_settings(panel: Form) -> None:
     objective = made.objective
     assert objective.sampling.describe() == "rf shift 3" and objective.times.mean == 0.5
     assert objective.distill.teacher.describe() == "v ZTSNR" and objective.distill.share == 0.5
+    assert settings(panel, prediction="v", distill=0.5, sources="x").objective.distill.teacher is None
     first, second = made.data.sources
     assert (first.path, first.repeats, first.format, second.path) == ("one", 2.0, "kohya", "C:\\two")
     assert (made.data.buckets.width, made.data.buckets.height) == (768, 768)

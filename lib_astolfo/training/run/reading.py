@@ -18,7 +18,7 @@ _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true o
 
 def build(kind: type[T], values: Mapping[str, Any], where: str = "", base: T | None = None) -> T:
     """An instance of the dataclass ``kind``. A missing key is ``base``'s, or the default; null means not given where
-    the type does not allow it.
+    the type does not allow it, and "" is null for a part that may be none.
 
     ``where``: the key of ``values`` itself, for messages. Raises BadInput with the key in full.
     """
@@ -83,6 +83,8 @@ def _value(kind: Any, value: Any, name: str, base: Any) -> Any:
         return None
     one = next(choice for choice in _choices(kind) if choice is not types.NoneType)
     if dataclasses.is_dataclass(one):
+        if value == "" and types.NoneType in _choices(kind):
+            return None
         if isinstance(value, typing.cast(type, one)):
             return value
         return build(typing.cast(Any, one), value, name, base)

@@ -26,6 +26,7 @@ def review(settings: RunSettings, model: LoadedModel | None = None, processes: i
 
     Raises BadInput for options that contradict each other, or, with a ``model``, that it cannot have.
     """
+    settings = settings if model is None else settings.read_as(model.entry.sampling)
     _refuse(settings, processes)
     said = [*advice.inert(settings.objective), *advice.doubtful(settings.objective)]
     said += watching.inert(settings.watch, settings.guards, settings.previews)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.errors import BadInput
 from lib_astolfo.training import checks
 from lib_astolfo.training.data.captions import CaptionSettings
@@ -141,6 +142,13 @@ class RunSettings:
             ends = tuple(f".{one.captions}{end}" for end in (".txt", ".caption"))
             data = replace(data, sources=tuple(replace(each, captions=ends) for each in data.sources))
         return data
+
+    def read_as(self, said: Sampling) -> RunSettings:
+        """With what the model says of itself, ``said``, where it is left to the model: the reading of the teacher."""
+        distill = self.objective.distill
+        if distill is None or distill.teacher is not None:
+            return self
+        return replace(self, objective=replace(self.objective, distill=distill.read_as(said)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for YAML, JSON and headers."""

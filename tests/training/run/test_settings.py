@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.errors import BadInput
 from lib_astolfo.hosts.standalone import StandaloneHost
 from lib_astolfo.training.optim.phases import PLANS
@@ -148,3 +149,17 @@ def test_beside_a_model(host: StandaloneHost, data: Path) -> None:
     assert any("learn another output" in note for note in review(swap, model))
     wrong = small.settings(data, {"objective": {"distill": {"teacher": {"prediction": "v"}}}})
     assert any("the model says eps" in note for note in review(wrong, model))
+
+
+@pytest.mark.parametrize("left_out", [{}, {"teacher": None}, {"teacher": ""}], ids=str)
+def test_the_model_says_what_the_teacher_is(host: StandaloneHost, data: Path, left_out: dict[str, Any]) -> None:
+    model = host.model
+    assert model is not None
+    given = small.settings(data, {"objective": {"distill": {"share": 0.5, **left_out}}})
+    assert given.objective.distill is not None and given.objective.distill.teacher is None
+    assert not any("does nothing" in note for note in review(given) if "teacher" in note), "no model, no word"
+    assert any("distill.teacher does nothing: it predicts eps too" in note for note in review(given, model))
+    read_as = given.read_as(Sampling("v", True)).objective.distill
+    assert read_as is not None and (read_as.teacher, read_as.share) == (Sampling("v", True), 0.5)
+    named = small.settings(data, {"objective": {"distill": {"teacher": {"prediction": "rf"}}}})
+    assert named.read_as(Sampling()) == named, "what a person says stands"

@@ -31,7 +31,8 @@ class Bench:
 
     def __init__(self, host: StandaloneHost, data: Path, folder: Path, changes: dict[str, Any]) -> None:
         assert host.model is not None
-        self.settings, self.model = small.settings(data, changes), host.model
+        self.model = host.model
+        self.settings = small.settings(data, changes).read_as(self.model.entry.sampling)
         text = trains_text(self.settings, self.model)
         encoders = Latents(self.model, folder / "latents"), Texts(self.model, folder / "texts", text)
         for encoder in encoders:
