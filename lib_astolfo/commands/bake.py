@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from lib_astolfo.errors import BadInput
 
-from . import live, merge, readings, train_after
-from .merge import MergeSettings, show
+from . import bake_study, live, merge, readings, train_after
+from .merge import MergeSettings
 
 if TYPE_CHECKING:
     from lib_astolfo.jobs import Task
@@ -30,6 +30,11 @@ class BakeSettings(MergeSettings):
     sidecar: bool = True  # write the yaml beside it
     training: str = ""  # a training, or its job, whose snapshot is baked into its base; `ratio` is 1 if not given
     snapshot: str = ""  # with training: the step of one of its snapshots; empty: the last
+    study: str = ""  # a grid or search: its folder in the outputs, its job's id, or its URL; the best cell is baked
+    study_name: str = "search"  # in the database, where study is a URL
+    cell: str = ""  # of the study: another cell than the best, by its label (`ratio 0.75, CFG 4, zero uncond`)
+    under: str = ""  # of the study: the best under this uncond (zero, null, …); each: a file for every one
+    evidence: dict[str, Any] = field(default_factory=dict)  # what the header says of the study; filled in from it
 
 
 def check(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
@@ -38,9 +43,14 @@ def check(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
     A job's winner is ``result["winner"]``: a mapping with ``recipe`` and, if they were chosen, ``sampling`` and
     ``uncond``. Errors: BadInput.
     """
-    given = [name for name in ("models", "recipe", "job", "source", "training") if getattr(settings, name)]
+    given = [name for name in ("models", "recipe", "job", "source", "training", "study") if getattr(settings, name)]
     if len(given) > 1:
         raise BadInput(given[1], f"beside {given[0]}", f"either {' or '.join(given)}")
+    _check_study(settings)
+    if settings.study:
+        _refuse_parts(settings, "study")
+        found = [check(one, workspace) for one in bake_study.products(settings, workspace)]
+        return found[0] if len(found) == 1 else settings
     if settings.training:
         settings = train_after.to_bake(settings, workspace)
     elif settings.snapshot:
@@ -50,9 +60,9 @@ def check(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
     if settings.job:
         settings = _from_job(settings, workspace)
     elif not given:
-        settings = _with_recipe(settings, _live_recipe(workspace))
+        settings = with_recipe(settings, _live_recipe(workspace))
     elif settings.recipe:
-        settings = _with_recipe(settings, settings.recipe)
+        settings = with_recipe(settings, settings.recipe)
     settings = cast("BakeSettings", merge.with_source(settings, workspace))
     sampling = readings.read_sampling(settings.sampling)
     if sampling is not None and settings.source:
@@ -75,7 +85,17 @@ def _refuse_parts(settings: BakeSettings, whole: str) -> None:
             raise BadInput(name, f"beside {whole}", "it inside the recipe, or the recipe's own keys alone")
 
 
-def _with_recipe(settings: BakeSettings, recipe: Any) -> BakeSettings:
+def _check_study(settings: BakeSettings) -> None:
+    """What chooses a cell stands beside a study alone."""
+    for name in ("cell", "under"):
+        if getattr(settings, name) and not settings.study:
+            raise BadInput(name, "without study", "study: the grid or search whose cell it is")
+    if settings.evidence and settings.study:
+        raise BadInput("evidence", "beside study", "the study alone, which fills it in")
+
+
+def with_recipe(settings: BakeSettings, recipe: Any) -> BakeSettings:
+    """The recipe by its keys. Errors: BadInput naming the key."""
     if not isinstance(recipe, Mapping):
         raise BadInput("recipe", repr(recipe), "a mapping with method, models, ratio, …")
     for name in recipe:
@@ -96,8 +116,9 @@ def _from_job(settings: BakeSettings, workspace: Workspace) -> BakeSettings:
         job="",
         sampling=settings.sampling or winner.get("sampling"),
         uncond=settings.uncond or winner.get("uncond") or "",
+        evidence=settings.evidence or bake_study.of_job(job, winner, workspace),
     )
-    return _with_recipe(settings, winner["recipe"])
+    return with_recipe(settings, winner["recipe"])
 
 
 def _live_recipe(workspace: Workspace) -> dict[str, Any]:
@@ -110,6 +131,27 @@ def _live_recipe(workspace: Workspace) -> dict[str, Any]:
 
 def run(settings: BakeSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
     """Write the file; like ``merge``, with prediction, uncond and the training behind it written down."""
-    settings = check(settings, workspace)
-    uncond, header = readings.read_uncond(settings.uncond), train_after.header_of(settings, workspace)
-    return merge.write(settings, workspace, task, uncond=uncond, header=header)
+    if settings.study:
+        made = [_write(check(one, workspace), workspace, task) for one in bake_study.products(settings, workspace)]
+        return made[0] if len(made) == 1 else {**made[0], "products": made}
+    return _write(check(settings, workspace), workspace, task)
+
+
+def _write(settings: BakeSettings, workspace: Workspace, task: Task) -> dict[str, Any]:
+    uncond = readings.read_uncond(settings.uncond)
+    header = {**train_after.header_of(settings, workspace), **bake_study.header(settings.evidence)}
+    made = merge.write(settings, workspace, task, uncond=uncond, header=header)
+    return {**made, "study": settings.evidence} if settings.evidence else made
+
+
+def show(result: dict[str, Any]) -> str:
+    """The result for a terminal."""
+    lines = []
+    for made in result.get("products") or [result]:
+        lines.append(merge.show(made))
+        study = made.get("study")
+        if study:
+            under = f", best under {study['under']}" if study.get("under") else ""
+            lines.append(f"  {study['cell']} of {study['name']} ({study['hash']}, {study['cells']} cells{under})")
+            lines.append("  draw with " + ", ".join(f"{name} {value}" for name, value in study["advice"].items()))
+    return "\n".join(lines)

@@ -46,7 +46,7 @@ def product(plan: Plan, result: CellResult) -> dict[str, Any]:
         "sampling": plan.sampling_of(cell).to_dict(),
         "uncond": plan.uncond_of(cell).to_dict(),
         "cfg": request.cfg,
-        "advice": {name: value for name, value in advice.items() if value not in ("", None)},
+        "advice": {name: value for name, value in advice.items() if value not in ("", 0.0)},
         "scores": _scores(result.scores),
         "picture": result.picture,
     }
@@ -94,7 +94,7 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
     }
     return {
         "axes": axes,
-        "words": {name: AXES[name].words or name for name in axes},
+        "words": {name: axis.words or name for name, axis in AXES.items()},
         "scores": {name: score.better for name, score in plan.scores.items()},
         "primary": None if plan.primary is None else plan.primary.name,
         "pictures": plan.settings.pictures,
