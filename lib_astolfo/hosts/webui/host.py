@@ -18,6 +18,7 @@ from lib_astolfo.hosts.base import CheckpointEntry, Folders, Picture, PictureReq
 from lib_astolfo.hosts.standalone import paths
 from lib_astolfo.hosts.standalone.discovery import Catalogue
 
+from . import live
 from .backend import Backend
 from .login import Login
 from .model import WebuiModel
@@ -87,7 +88,7 @@ class WebuiHost:
         The same object as long as the weights are those that were read; A1111 may keep several models.
         """
         sd_model = current_model()
-        if getattr(sd_model, "sd_checkpoint_info", None) is None:
+        if getattr(sd_model, "sd_checkpoint_info", None) is None or live.loads(sd_model) == live.GONE:
             return None
         with self._guard:
             kept = self._kept.get(sd_model)

@@ -11,6 +11,8 @@ LOADS = "astolfo_loads"
 """Attribute of a WebUI's network: how often weights were read into it since we first looked."""
 TURN = "astolfo_turn"
 """Attribute of the WebUI's processing object: the generation it belongs to. Cells of an xyz grid have their grid's."""
+GONE = -1
+"""The count of a model object that the WebUI has taken apart."""
 CACHES = ("cached_c", "cached_uc", "cached_hr_c", "cached_hr_uc")
 
 
@@ -18,10 +20,18 @@ def loads(sd_model: Any) -> int:
     """How often weights were read into this model object since it was first asked for.
 
     A1111 reads other files into the object it has (modules/sd_models.py:973-981), and a VAE of the user's choice
-    without reading anything else; its callback on_model_loaded comes after both.
+    without reading anything else; its callback on_model_loaded comes after both. reForge takes a model apart before it
+    reads another, while it still is the loaded one: every attribute becomes None, one after the other
+    (modules/sd_models.py:448, ``complete_model_teardown``). Then: ``GONE``.
     """
-    network = sd_model.model
-    if not hasattr(network, LOADS):
+    try:
+        network = sd_model.model
+        held = vars(network)
+    except (AttributeError, TypeError):
+        return GONE
+    if held.get("_modules") is None or held.get(LOADS, 0) is None:
+        return GONE
+    if LOADS not in held:
         setattr(network, LOADS, 0)
         network._register_load_state_dict_pre_hook(_count, with_module=True)
     return int(getattr(network, LOADS))

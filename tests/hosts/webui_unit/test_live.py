@@ -27,6 +27,54 @@ def test_loads_are_counted_from_the_first_look() -> None:
     assert list(sd_model.state_dict()) == list(state)
 
 
+def test_a_model_that_is_taken_apart_is_gone() -> None:
+    """As reForge does it, attribute by attribute, from the inside out."""
+    sd_model = torch.nn.Module()
+    sd_model.model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    before = live.loads(sd_model)
+    parts = sd_model.model, sd_model
+    for module in parts:
+        for name in list(vars(module)):
+            module.__dict__[name] = None
+            assert live.loads(sd_model) in (before, live.GONE)
+        assert live.loads(sd_model) == live.GONE
+    sd_model = torch.nn.Module()
+    sd_model.model = None
+    assert live.loads(sd_model) == live.GONE
+
+
+OWN, CHOSEN = {"a": torch.zeros(1)}, {"a": torch.ones(1)}
+
+
+@pytest.mark.parametrize(
+    ("here", "kept", "file", "wanted"),
+    [
+        ("here", None, None, CHOSEN),  # its own is the one that is loaded
+        ("here", OWN, "other.vae.pt", OWN),
+        ("here", None, "other.vae.pt", {}),  # loaded over it, and not kept
+        ("away", OWN, "other.vae.pt", OWN),  # the WebUI has changed to another checkpoint since
+        ("away", None, "other.vae.pt", {}),
+        ("away", None, None, CHOSEN),
+    ],
+)
+def test_the_checkpoint_s_own_vae(
+    monkeypatch: pytest.MonkeyPatch, here: str, kept: Any, file: str | None, wanted: Any
+) -> None:
+    """What the WebUI keeps aside stands in its module for the current checkpoint, else with the model."""
+    sd_model, sd_vae = SimpleNamespace(sd_checkpoint_info=object()), ModuleType("modules.sd_vae")
+    holder: Any = sd_vae if here == "here" else sd_model
+    other: Any = sd_model if here == "here" else sd_vae
+    sd_vae.checkpoint_info = sd_model.sd_checkpoint_info if here == "here" else object()  # type: ignore[attr-defined]
+    holder.base_vae, holder.loaded_vae_file = kept, file
+    other.base_vae, other.loaded_vae_file = {"a": torch.full((1,), 7.0)}, "one of another checkpoint"
+    package: Any = ModuleType("modules")
+    package.sd_vae = sd_vae
+    monkeypatch.setitem(sys.modules, "modules", package)
+    found = live.own_vae(sd_model, CHOSEN)
+    assert found.keys() == wanted.keys() and all(found[name] is wanted[name] for name in wanted)
+    assert found is not kept, "the WebUI's own is not handed out"
+
+
 def test_encoded_prompts_are_forgotten_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     processing: Any = ModuleType("modules.processing")
     kinds = [type("P", (), {"cached_c": [1, 2], "cached_uc": [None, None]}), type("T", (), {"cached_hr_c": [1, 2, 3]})]
