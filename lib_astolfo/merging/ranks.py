@@ -2,7 +2,8 @@
 
 The bits of a non-negative float32, read as an integer, are in the order of the values. So counting the upper 15 bits of
 |x| and then, inside one of those bins, the lower 16 finds the k-th smallest magnitude exactly in two passes, and the
-first count alone is the distribution of magnitudes with steps of 2^-7 of the value.
+first count alone is the distribution of magnitudes with steps of 2^-7 of the value. Of a small tensor the k-th is
+looked for at once, because two histograms are longer than it is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch import Tensor
 #: Bins of the upper bits (exponent and 7 bits of the mantissa) and of the lower ones.
 UPPER = 1 << 15
 LOWER = 1 << 16
+#: Values of a small tensor at most.
+SMALL = 1 << 15
 
 
 def upper_bits(values: Tensor, out: Tensor) -> Tensor:
@@ -33,10 +36,32 @@ def lower_bits(values: Tensor, bin_: int) -> Tensor:
     return torch.from_numpy(words.numpy()[inside])
 
 
-def kth_bin(counts: Tensor, k: float) -> Tensor:
-    """In which bin the smallest magnitude that is kept lies.
+def counted(rows: Sequence[Tensor], bins: int) -> Tensor:
+    """How often each bin occurs in each row, int64 [rows, bins]; ``rows`` int32 of any lengths, overwritten."""
+    for number, row in enumerate(rows):
+        row.add_(number * bins)
+    return torch.bincount(torch.cat(list(rows)), minlength=len(rows) * bins).view(len(rows), bins)
 
-    sd-mecha's rule: of n values the one of rank max(int((1 - k)·n), 1) and all that are not smaller are kept.
+
+def add_counts(total: Tensor, counts: Tensor) -> Tensor:
+    """``total`` with further counts added to it, in place."""
+    return total.add_(counts)
+
+
+def rank_of(n: int, k: float) -> int:
+    """sd-mecha's rule: of n values the one of rank max(int((1 - k)·n), 1) and all that are not smaller are kept."""
+    return max(int((1 - k) * n), 1)
+
+
+def kth_magnitude(values: Tensor, k: float) -> float:
+    """The smallest magnitude that is kept of a small tensor, exactly; ``values`` contiguous float32, not empty."""
+    bits = torch.bitwise_and(values.view(-1).view(torch.int32), (1 << 31) - 1).cpu().numpy()
+    place = rank_of(bits.size, k) - 1
+    return float(np.partition(bits, place)[place : place + 1].view(np.float32)[0])
+
+
+def kth_bin(counts: Tensor, k: float) -> Tensor:
+    """In which bin the smallest magnitude that is kept lies, by ``rank_of``.
 
     Args:
         counts: of the upper bits, [models, UPPER].
@@ -45,7 +70,7 @@ def kth_bin(counts: Tensor, k: float) -> Tensor:
     Returns:
         float64 [models, 2]: the bin, and the rank among the values inside it, from 1.
     """
-    return bins_of(counts, lambda n: [max(int((1 - k) * n), 1)])
+    return bins_of(counts, lambda n: [rank_of(n, k)])
 
 
 def bins_of(counts: Tensor, wanted: Callable[[int], Sequence[int]]) -> Tensor:
@@ -102,6 +127,7 @@ def keep_probability(counts: Tensor, probability: float, della_eps: float) -> Te
     Returns:
         float64 [models, UPPER].
     """
+    counts = counts.double()
     below = counts.cumsum(1)
     n = below[:, -1:].clamp(min=1)
     rank = below - counts + (counts + 1) / 2

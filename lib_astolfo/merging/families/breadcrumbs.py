@@ -53,13 +53,10 @@ def breadcrumbs(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
 
 
 def count_lower(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
-    """Magnitudes in the bins of both ends by the lower bits, float64 [2·models, LOWER]."""
+    """Magnitudes in the bins of both ends by the lower bits, int64 [2·models, LOWER]."""
     parts = flat(deltas)
-    totals = torch.zeros(2 * len(parts), ranks.LOWER, dtype=torch.float64, device=parts[0].device)
-    for row, bin_ in enumerate(place.measured[0][:, 0].tolist()):
-        found = ranks.lower_bits(parts[row // 2], int(bin_))
-        totals[row] += torch.bincount(found, minlength=ranks.LOWER)
-    return totals
+    bins = place.measured[0][:, 0].tolist()
+    return ranks.counted([ranks.lower_bits(parts[row // 2], int(bin_)) for row, bin_ in enumerate(bins)], ranks.LOWER)
 
 
 def _count_upper(*deltas: Tensor, place: Place, density: float, gamma: float) -> Tensor:
@@ -89,9 +86,10 @@ METHODS: tuple[Method, ...] = (
         options={"density": 0.9, "gamma": 0.01},
         space="delta",
         measures=(
-            Measure(_count_upper, finish=_bins, needed=lambda options: float(options["density"]) < 1),
+            Measure(_count_upper, ranks.add_counts, finish=_bins, needed=lambda options: float(options["density"]) < 1),
             Measure(
                 count_lower,
+                ranks.add_counts,
                 finish=lambda total, *, place, **_: ranks.kth_value(place.measured[0], total),
                 needed=lambda options: float(options["density"]) < 1,
             ),

@@ -125,38 +125,52 @@ def _median(out: Tensor, rows: Tensor, weights: list[float]) -> None:
 
 
 def count_ranks(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
-    """Magnitudes of each delta by the upper bits, float64 [models, UPPER]."""
+    """Magnitudes of each delta by the upper bits, int64 [models, UPPER]."""
     _check(options)
     return _counted(deltas, place, Whole())
 
 
 def count_bins(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
-    """The same of the deltas after dropping."""
+    """The same of the deltas after dropping; of a small tensor the k-th magnitudes themselves, float64 [models, 1]."""
     _check(options)
-    return _counted(deltas, place, _source(deltas, place, options))
+    source = _source(deltas, place, options)
+    if not _is_small(deltas[0], place):
+        return _counted(deltas, place, source)
+    found = []
+    for model, part in enumerate(flat(deltas)):
+        kept = torch.cat([taken.clone() for _, _, taken in _taken(source, model, part, 0)])
+        found.append([ranks.kth_magnitude(kept, options["k"])])
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _is_small(part: Tensor, place: Place) -> bool:
+    """Whether a part is the whole of a tensor of which nothing need be counted."""
+    whole = place.shape is None or part.numel() == math.prod(place.shape)
+    return whole and 0 < part.numel() <= ranks.SMALL
 
 
 def _counted(deltas: Sequence[Tensor], place: Place, source: Source) -> Tensor:
     parts = flat(deltas)
-    totals = torch.zeros(len(parts), ranks.UPPER, dtype=torch.float64, device=parts[0].device)
-    bits = torch.empty(parts[0].shape, dtype=torch.int32, device=parts[0].device)
+    bits = torch.empty(len(parts), parts[0].numel(), dtype=torch.int32, device=parts[0].device)
     for model, part in enumerate(parts):
         for first, last, taken in _taken(source, model, part, place.start):
-            ranks.upper_bits(taken, bits[first:last])
-        totals[model] += torch.bincount(bits, minlength=ranks.UPPER)
-    return totals
+            ranks.upper_bits(taken, bits[model, first:last])
+    return ranks.counted(bits, ranks.UPPER)
 
 
 def count_values(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
-    """Magnitudes in the bin of the k-th by the lower bits, float64 [models, LOWER]."""
+    """Magnitudes in the bin of the k-th by the lower bits, int64 [models, LOWER]; those that are known already, as they
+    are."""
+    bins = place.measured[BINS]
+    if bins.shape[1] == 1:
+        return bins
     parts = flat(deltas)
     source = _source(deltas, place, options)
-    totals = torch.zeros(len(parts), ranks.LOWER, dtype=torch.float64, device=parts[0].device)
-    for model, (part, bin_) in enumerate(zip(parts, place.measured[BINS][:, 0].tolist(), strict=True)):
-        found = [ranks.lower_bits(taken, int(bin_)) for _, _, taken in _taken(source, model, part, place.start)]
-        if found:
-            totals[model] += torch.bincount(torch.cat(found), minlength=ranks.LOWER)
-    return totals
+    found = []
+    for model, (part, bin_) in enumerate(zip(parts, bins[:, 0].tolist(), strict=True)):
+        rows = [ranks.lower_bits(taken, int(bin_)) for _, _, taken in _taken(source, model, part, place.start)]
+        found.append(torch.cat(rows) if rows else torch.empty(0, dtype=torch.int32, device=part.device))
+    return ranks.counted(found, ranks.LOWER)
 
 
 def _taken(source: Source, model: int, part: Tensor, start: int) -> Iterator[tuple[int, int, Tensor]]:
@@ -199,9 +213,18 @@ def _check(options: Mapping[str, Any]) -> None:
             raise BadInput(name, options[name], "0 to 1")
 
 
+def _bins(total: Tensor, *, place: Place, k: float, **_options: Any) -> Tensor:
+    return total if total.shape[1] == 1 else ranks.kth_bin(total, k)
+
+
+def _values(total: Tensor, *, place: Place, **_options: Any) -> Tensor:
+    return total[:, 0] if total.shape[1] == 1 else ranks.kth_value(place.measured[BINS], total)
+
+
 MEASURES = (
     Measure(
         count_ranks,
+        ranks.add_counts,
         finish=lambda total, *, place, probability, della_eps, **_: ranks.limits(
             ranks.keep_probability(total, probability, della_eps)
         ),
@@ -209,12 +232,14 @@ MEASURES = (
     ),
     Measure(
         count_bins,
-        finish=lambda total, *, place, k, **_: ranks.kth_bin(total, k),
+        ranks.add_counts,
+        finish=_bins,
         needed=lambda options: float(options["k"]) < 1,
     ),
     Measure(
         count_values,
-        finish=lambda total, *, place, **_: ranks.kth_value(place.measured[BINS], total),
+        ranks.add_counts,
+        finish=_values,
         needed=lambda options: float(options["k"]) < 1,
     ),
     Measure(
