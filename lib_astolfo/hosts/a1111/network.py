@@ -144,23 +144,14 @@ class A1111:
     def reads_v(self, sd_model: Any) -> bool:
         return getattr(sd_model, "parameterization", "eps") == "v"
 
-    def roots(self, sd_model: Any) -> dict[str, torch.nn.Module]:
-        return roots(sd_model)
-
-    def hindrance(self, sd_model: Any) -> str:
-        return training.hindrance(sd_model)
+    roots = staticmethod(roots)
+    hindrance = staticmethod(training.hindrance)
+    trainable = staticmethod(training.trainable)
+    trained_network = staticmethod(training.network)
 
     def plain(self, sd_model: Any) -> None:
         self._own(sd_model)
         training.on_device(sd_model)
-
-    def trainable(self, sd_model: Any) -> AbstractContextManager[None]:
-        return training.trainable(sd_model)
-
-    def trained_network(
-        self, sd_model: Any, x: torch.Tensor, timestep: torch.Tensor, cond: Conditioning
-    ) -> torch.Tensor:
-        return training.network(sd_model, x, timestep, cond)
 
     def keeps(self, sd_model: Any, filename: str) -> bool:
         """As ``reuse_model_from_already_loaded`` goes about it: the last of its list is read into, when it is full."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -133,11 +132,10 @@ class ReForge:
         picture = sd_model.forge_objects_original.vae.decode(form.process_out(latent))
         return picture.movedim(-1, 1).clone() * 2.0 - 1.0
 
-    def roots(self, sd_model: Any) -> dict[str, torch.nn.Module]:
-        return roots(sd_model)
-
-    def hindrance(self, sd_model: Any) -> str:
-        return training.hindrance(sd_model)
+    roots = staticmethod(roots)
+    hindrance = staticmethod(training.hindrance)
+    trainable = staticmethod(training.trainable)
+    trained_network = staticmethod(training.network)
 
     def plain(self, sd_model: Any) -> None:
         """Text encoders are moved to their device when they are needed."""
@@ -148,14 +146,6 @@ class ReForge:
                 training.load_whole(clip)
             if not training.is_whole(unet):
                 training.load_whole(unet)
-
-    def trainable(self, sd_model: Any) -> AbstractContextManager[None]:
-        return training.trainable(sd_model)
-
-    def trained_network(
-        self, sd_model: Any, x: torch.Tensor, timestep: torch.Tensor, cond: Conditioning
-    ) -> torch.Tensor:
-        return training.network(sd_model, x, timestep, cond)
 
     def keeps(self, sd_model: Any, filename: str) -> bool:
         """As ``load_model`` goes about it: the oldest are torn down until there is room for one more."""
