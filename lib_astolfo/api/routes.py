@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Depends, Request
 from fastapi.security import HTTPBasic
 
-from . import job_routes, memory_routes, model_routes, training_routes
+from . import job_routes, memory_routes, model_routes, search_routes, training_routes
 from .bodies import Route
 from .security import NO_LOGIN, OTHER_SITE, PASSED, SAFE, Refused, allowed, cross_site
 
@@ -44,4 +44,5 @@ def router(workspace: Workspace) -> APIRouter:
     model_routes.add(made, workspace)
     memory_routes.add(made, workspace)
     training_routes.add(made, workspace)
+    search_routes.add(made, workspace)
     return made

@@ -74,6 +74,7 @@ _ALL = (
         background=True,
         weights=True,
     ),
+    Command("votes", "What people chose among a study's pictures", _HERE + "votes", "VotesSettings", words="studies"),
     Command(
         "doctor",
         "What a checkpoint is, what is wrong with it, a mended copy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 LOADER = """() => {
   if (window.astolfoTab || document.getElementById("astolfo_script")) return [];
   const names = ["astolfo", "astolfo_curves", "astolfo_data", "astolfo_train", "astolfo_sheet", "astolfo_search"];
-  for (const name of [...names, "astolfo_views"]) {
+  for (const name of [...names, "astolfo_compare", "astolfo_views"]) {
     const script = document.createElement("script");
     const src = new URL(`astolfo/static/${name}.js`, document.baseURI);
     Object.assign(script, {id: `${name}_script`, type: "module", async: false, src});
