@@ -14,6 +14,7 @@
     uncond: "Uncond against uncond", product: "The product for each uncond", ridge: "Ratio against CFG", saturated: "A score that says nothing",
     disagreement: "Scores disagree", sure: "How sure", missing: "Not decided",
   };
+  const FIRST = ["check", "winner", "confounder", "disagreement", "missing"]; // cautions that stand beside the headline
   const ACTS = [
     ["pause", "Pause", ["running"], "Wait after the pictures at hand; the model is free meanwhile"],
     ["resume", "Resume", ["paused"], "Go on"],
@@ -28,6 +29,8 @@
     return made;
   };
   const link = (words, href, help) => make("a", { class: "astolfo-button", href, target: "_blank", title: help || "" }, words);
+
+  const lookPage = (view) => `${API}studies/${encodeURIComponent(view.id)}/look`;
 
   function openTab(name) {
     const found = all("#astolfo_tabs button").find((entry) => entry.textContent.trim() === name);
@@ -45,7 +48,7 @@
       if (wished) return;
       looking = Date.now();
       tab.quiet = true;
-      press("#astolfo_search_check");
+      press("#astolfo_search_do_look");
     }, CHECK_WAIT);
   }
 
@@ -57,15 +60,21 @@
   for (const kind of ["input", "change", "click", "focusout"]) {
     document.addEventListener(kind, ({ target }) => { if (target.closest?.(PANEL)) check(); }, true);
   }
-  document.addEventListener("click", ({ target }) => { if (!target.closest?.(PANEL) && !target.closest?.("#astolfo_search_check")) tab.quiet = false; }, true);
+  document.addEventListener("click", ({ target }) => { if (!target.closest?.(PANEL) && !target.closest?.("#astolfo_search_do_look")) tab.quiet = false; }, true);
 
   // ---- one study ----
 
+  /** Whether the study is shown in the Search tab; a training's grid is shown at the training too. */
+  const isHere = (view) => Boolean(view.head.closest("#astolfo_search_result"));
+
   function build(view) {
-    for (const part of ["acts", "rail", "sheetbar", "table", "figures", "verdict", "after"]) view[part] = make("div", { class: `astolfo-study-${part}` });
-    view.head.after(view.acts, view.rail, view.verdict, view.after, view.sheetbar, view.table, view.figures);
+    for (const part of ["acts", "rail", "sheetbar", "table", "figures", "verdict", "said", "after"]) view[part] = make("div", { class: `astolfo-study-${part}` });
+    view.head.after(view.acts, view.rail, view.verdict, view.after, view.sheetbar, view.table, view.figures, view.said);
+    view.figures.after(view.sheets);
     view.problem = make("p", { class: "astolfo-error", role: "alert" });
-    view.acts.append(...ACTS.map(([act, words, , help]) => button(words, help, () => guard(view, async () => { await ask(`${jobPath(view)}/${act}`, "POST"); tab.wake(); }), `astolfo-act-${act}`)), view.problem);
+    view.acts.append(...ACTS.map(([act, words, , help]) => button(words, help, () => guard(view, async () => { await ask(`${jobPath(view)}/${act}`, "POST"); tab.wake(); }), `astolfo-act-${act}`)));
+    if (!isHere(view)) view.acts.append(button("Open in the Search tab", "With the list of all studies", () => { openTab("Search"); press("#astolfo_search_latest"); }));
+    view.acts.append(view.problem);
     view.bar = make("div", { class: "astolfo-bar-done" });
     view.rail.append(make("div", { class: "astolfo-bar", role: "progressbar", "aria-label": "Pictures drawn", "aria-valuemin": 0, "aria-valuemax": 100 }, view.bar));
     view.images = {};
@@ -73,7 +82,7 @@
     view.plan = { axes: {}, scores: {}, words: {} };
     view.shownAs = { score: "", numbers: false };
     view.address = (name) => `${API}${jobPath(view)}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
-    view.open = (cell) => (tab.compareAddress ? tab.compareAddress(view.id, cell) : view.address(cell.picture));
+    view.open = (cell) => view.address(cell.picture);
     view.made = make("div", { class: "astolfo-run-made" });
   }
 
@@ -88,8 +97,10 @@
       if (data.plan) { view.plan = { ...data.plan, whole: job.kind !== "search" || job.settings.strategy === "grid" }; grown = true; }
       if (data.cell) { view.cellsFound.set(data.cell.label, data.cell); grown = true; }
     }
-    for (const cell of (job.result && job.result.cells) || []) if (!view.cellsFound.has(cell.label)) { view.cellsFound.set(cell.label, cell); grown = true; }
-    if (job.result && !view.judged) { view.judged = grown = true; }
+    if (job.result && !view.judged) { // whole: also cells of other workers and of an earlier run
+      view.judged = grown = true;
+      if ((job.result.cells || []).length) view.cellsFound = new Map(job.result.cells.map((cell) => [cell.label, cell]));
+    }
     return grown;
   }
 
@@ -126,31 +137,42 @@
   }
 
   function draw(view, job) {
-    const cells = [...view.cellsFound.values()], { score } = view.shownAs;
-    view.table.replaceChildren(...(cells.length || view.plan.whole ? [tab.showSheet(view, cells, view.plan, view.shownAs)] : []));
+    const cells = filled([...view.cellsFound.values()], job.settings), { score } = view.shownAs;
+    view.table.replaceChildren(...(cells.length || view.plan.whole ? tab.showSheet(view, cells, view.plan, view.shownAs) : []));
     view.figures.replaceChildren(...(score ? tab.sheetCurves(cells, view.plan, score, score === view.plan.primary ? job.result?.optima : []) : []));
+  }
+
+  /** Cells that lack an axis which others have stand at what the study says for all: a search's guards vary the CFG. */
+  function filled(cells, settings) {
+    const names = [...new Set(cells.flatMap((cell) => Object.keys(cell.values)))];
+    return cells.map((cell) => {
+      const lacking = names.filter((name) => cell.values[name] === undefined && settings[name] != null);
+      if (!lacking.length) return cell;
+      const at = (shown) => Object.fromEntries(lacking.map((name) => [name, shown ? String(settings[name]) : settings[name]]));
+      return { ...cell, values: { ...cell.values, ...at(false) }, shown: { ...cell.shown, ...at(true) } };
+    });
   }
 
   function showVerdict(view, job) {
     const { verdict } = job.result || {};
     if (!verdict) return;
-    const items = verdict.sentences.map(({ kind, level, text }, at) => {
-      const first = !at || verdict.sentences[at - 1].kind !== kind;
+    const list = (sentences) => make("ul", { class: "astolfo-verdict" }, ...sentences.map(({ kind, level, text }, at) => {
+      const first = !at || sentences[at - 1].kind !== kind;
       return make("li", { "data-level": level, "data-kind": kind }, first ? make("b", {}, TITLES[kind] || kind) : "", make("span", {}, text));
-    });
-    view.verdict.replaceChildren(make("p", { class: "astolfo-headline" }, verdict.headline), make("ul", { class: "astolfo-verdict" }, ...items));
+    }));
+    const first = verdict.sentences.filter(({ kind, level }) => level === "caution" && FIRST.includes(kind)), rest = verdict.sentences.filter((one) => !first.includes(one));
+    view.verdict.replaceChildren(make("p", { class: "astolfo-headline" }, verdict.headline), list(first));
+    view.said.replaceChildren(make("h4", {}, "What was found, and how sure it is"), list(rest));
   }
 
   function showAfter(view, job) {
-    const { winner, products = [] } = job.result || {}, here = Boolean(view.head.closest("#astolfo_search_result"));
+    const { winner, products = [] } = job.result || {}, here = isHere(view);
     const row = make("div", { class: "astolfo-after" }), files = job.files.filter((name) => !name.includes("/"));
-    if (tab.comparePage && view.cellsFound.size) row.append(link("Compare pictures", tab.comparePage(view.id), "Zoom, side by side, slider, difference"));
-    if (tab.votePage && view.cellsFound.size > 1) row.append(link("Vote", tab.votePage(view.id), "Pairs of pictures, by keyboard"));
+    if (view.cellsFound.size) row.append(link("Compare and vote", lookPage(view), "Zoom, side by side, slider between two, differences; votes by keyboard"));
     if (winner && winner.recipe) row.append(...bake(view, products));
     if (winner && winner.recipe) row.append(button("Apply to the loaded model", "The winner's merge in the weights; no file is written", () => guard(view, () => applyLive(view, winner))));
-    if (winner && winner.recipe && here) row.append(button("To the Merge tab", "The winner's recipe in its fields", () => press("#astolfo_search_to_merge")));
-    if (here) row.append(button("Use its settings", "Fill the fields with this study's settings", () => press("#astolfo_search_again")));
-    else row.append(button("Open in the Search tab", "", () => { openTab("Search"); press("#astolfo_search_latest"); }));
+    if (winner && winner.recipe && here) row.append(button("To the Merge tab", "The winner's recipe in its fields", () => press("#astolfo_search_do_to_merge")));
+    if (here) row.append(button("Use its settings", "Fill the fields with this study's settings", () => press("#astolfo_search_do_again")));
     if (job.state !== "done" && (job.settings.folder || job.settings.study)) row.append(button("Go on with it", "Draw the cells that are missing", () => guard(view, () => goOn(view, job))));
     const known = { "report.html": "Report", "sheet.png": "Contact sheet", "curves.png": "Curves", "winner-recipe.yaml": "Recipe" };
     const links = files.filter((name) => /\.(html|ya?ml|csv|png|json)$/i.test(name)).map((name) => make("a", { href: view.address(name), target: "_blank" }, known[name] || name));
@@ -160,9 +182,9 @@
 
   function bake(view, products) {
     const name = make("input", { type: "text", placeholder: "file name", "aria-label": "File name of the baked winner", title: "Empty: made from the models and the ratio" });
-    const which = products.length > 1 ? make("select", { "aria-label": "Which product" }, make("option", { value: "" }, "winner"), ...products.map(({ name: product, label }) => make("option", { value: product, title: label }, `best under ${product}`))) : null;
+    const which = products.length > 1 ? make("select", { "aria-label": "Which product" }, make("option", { value: "" }, "winner"), ...products.map(({ under, label }) => make("option", { value: under, title: label }, `best under ${under}`))) : null;
     const act = () => guard(view, async () => {
-      const job = await ask("bake", "POST", { job: view.id, output: name.value.trim(), ...(which && which.value ? { product: which.value } : {}) });
+      const job = await ask("bake", "POST", { ...(which && which.value ? { study: view.id, under: which.value } : { job: view.id }), output: name.value.trim() });
       view.made.replaceChildren(make("div", { class: "astolfo-job", "data-job": job.id, "data-kind": "bake" }, make("p", { class: "astolfo-placeholder" }, "Waiting for the file…")));
       tab.wake();
     });
@@ -186,7 +208,8 @@
     if (!view.acts) { build(view); view.news = []; }
     view.news.push(...news);
     for (const { text, data } of news) if (data && data.plan) view.planned = text;
-    const grown = takeIn(view, job), redraw = () => draw(view, job);
+    view.job = job;
+    const grown = takeIn(view, job), redraw = () => draw(view, view.job);
     showHead(view, job);
     showBar(view, redraw);
     if (grown) draw(view, job);

@@ -6,7 +6,7 @@
   if (!window.astolfoTab || window.astolfoTab.showSheet) return;
   const tab = window.astolfoTab;
   const { make, number } = tab;
-  const MOST_LINES = 8, MOST_PANELS = 6, FULL = 0.4; // share of a table's places that have a cell; else it is a list
+  const MOST_LINES = 8, MOST_PANELS = 6, FULL = 0.4, MANY_BLOCKS = 12; // share of a table's places that have a cell; else it is a list
   const LINES = ["uncond", "snapshot", "model_b", "prediction"]; // axes that are rather lines of a figure
 
   const key = (value) => JSON.stringify(value === undefined ? null : value);
@@ -33,21 +33,17 @@
     const axes = axesOf(cells, plan), varied = Object.keys(axes).filter((name) => axes[name].length > 1);
     const most = [...varied].sort((a, b) => axes[b].length - axes[a].length)[0];
     const row = varied.includes("ratio") ? "ratio" : most || Object.keys(axes)[0];
-    if (!row || varied.includes("blocks") && axes.blocks.length > 12) return null;
+    if (!row || (varied.includes("blocks") && axes.blocks.length > MANY_BLOCKS)) return null;
     const others = varied.filter((name) => name !== row);
     const at = (cell) => key([cell.values[row], ...others.map((name) => cell.values[name])]);
     const known = new Map(cells.map((cell) => [at(cell), cell]));
-    const columns = combinations(axes, others).concat(missing(cells, others));
-    const shown = columns.filter((column) => plan.whole || axes[row].some(({ value }) => known.has(key([value, ...column.map((part) => part.value)]))));
-    if (!plan.whole && cells.length < FULL * shown.length * axes[row].length) return null;
-    return { row, others, columns: shown, rows: axes[row], find: (value, column) => known.get(key([value, ...column.map((part) => part.value)])) };
-  }
-
-  /** Columns of cells that lack an axis which others have, as the guards of a search. */
-  function missing(cells, others) {
-    const odd = cells.filter((cell) => others.some((name) => cell.values[name] === undefined));
-    const found = new Map(odd.map((cell) => [key(others.map((name) => cell.values[name])), others.map((name) => ({ name, value: cell.values[name], label: cell.shown?.[name] ?? "–" }))]));
-    return [...found.values()];
+    const find = (value, column) => known.get(key([value, ...column.map((part) => part.value)]));
+    const filled = (column) => axes[row].filter(({ value }) => find(value, column)).length;
+    const columns = combinations(axes, others).filter((column) => plan.whole || filled(column) >= Math.min(2, axes[row].length));
+    const rows = axes[row].filter(({ value }) => plan.whole || columns.some((column) => find(value, column)));
+    const inside = new Set(rows.flatMap(({ value }) => columns.map((column) => find(value, column)))), rest = cells.filter((cell) => !inside.has(cell));
+    if (!columns.length || (!plan.whole && cells.length - rest.length < FULL * columns.length * rows.length)) return null;
+    return { row, others, columns, rows, find, rest };
   }
 
   const loss = (value, better) => (better === "higher" ? -value : isNumber(better) ? Math.abs(value - better) : value);
@@ -90,21 +86,20 @@
     });
   }
 
-  /** The sheet: a table with labelled axes, or a list with the best first where the cells fill no table. */
+  /** The sheet: a table with labelled axes, or a list with the best first where the cells fill no table; elements. */
   function sheet(view, cells, plan, { score, numbers }) {
     const better = plan.scores?.[score] ?? "none", order = better === "none" ? [] : ranked(cells, score, better).filter((cell) => isNumber(of(cell, score)));
     const rank = new Map(order.map((cell, index) => [cell, index]));
     const facts = (cell) => ({ score, numbers: numbers || !cell.picture, rank: rank.get(cell) ?? order.length, count: order.length, best: order[0] === cell });
     const laid = layout(cells, plan), names = plan.words || {};
-    if (!laid) {
-      const items = (order.length ? order : cells).map((cell) => make("li", {}, place(view, cell, facts(cell)), make("span", {}, cell.label)));
-      return make("ol", { class: "astolfo-cell-list" }, ...items);
-    }
+    const list = (some) => make("ol", { class: "astolfo-cell-list" }, ...some.map((cell) => make("li", {}, place(view, cell, facts(cell)), make("span", {}, cell.label))));
+    if (!laid) return [list(order.length ? order : cells)];
     const body = laid.rows.map(({ value, label }) => make("tr", {}, make("th", { scope: "row" }, label), ...laid.columns.map((column) => {
       const cell = laid.find(value, column);
       return make("td", cell ? {} : { class: "astolfo-cell-none" }, cell ? place(view, cell, facts(cell)) : "");
     })));
-    return make("div", { class: "astolfo-grid", tabindex: 0, role: "region", "aria-label": "Cells by their axes" }, make("table", {}, make("thead", {}, ...head(laid, names)), make("tbody", {}, ...body)));
+    const table = make("div", { class: "astolfo-grid", tabindex: 0, role: "region", "aria-label": "Cells by their axes" }, make("table", {}, make("thead", {}, ...head(laid, names)), make("tbody", {}, ...body)));
+    return laid.rest.length ? [table, make("h4", {}, "Besides"), list(laid.rest)] : [table];
   }
 
   // ---- curves with error bars ----
@@ -126,7 +121,7 @@
       (lines.get(name) || lines.set(name, []).get(name)).push(cell);
     }
     return [...panels].slice(0, MOST_PANELS).map(([panel, lines]) => {
-      const drawn = [...lines].slice(0, MOST_LINES).map(([name, found]) => ({ name, dots: true, points: found.map((cell) => [cell.values[x], of(cell, score), cell.scores[score].error]).sort((a, b) => a[0] - b[0]) }));
+      const drawn = [...lines].filter(([, found]) => found.length > 1).slice(0, MOST_LINES).map(([name, found]) => ({ name, dots: true, points: found.map((cell) => [cell.values[x], of(cell, score), cell.scores[score].error]).sort((a, b) => a[0] - b[0]) }));
       const marks = x === "ratio" ? (optima || []).filter((one) => isNumber(one.ratio) && [...lines.values()].some((found) => found.some((cell) => same(cell.values, one.values)))) : [];
       const told = marks.map((one) => ({ at: one.ratio, kind: "optimum", text: `${one.where}: best at ${number(one.ratio)}, 95 % interval ${number(one.low)} to ${number(one.high)}` }));
       return tab.figure([score, panel].filter(Boolean).join(" · "), drawn, { x: plan.words?.[x] || x, marks: told, help: "Bars are one standard error; dashed: the optimum" });

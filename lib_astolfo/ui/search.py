@@ -9,7 +9,7 @@ import gradio as gr
 
 from lib_astolfo.errors import BadInput
 
-from . import compat, script, search_axes, search_fields, search_plan, search_runs, search_side
+from . import compat, script, search_axes, search_back, search_fields, search_plan, search_runs, search_side
 from .form import Form
 from .search_values import NAMES, at_row, settings_of
 
@@ -45,17 +45,20 @@ def build(workspace: Workspace, merge: Form) -> Any:
         compat.on(compat.on(button.click, run, form.inputs, [*outputs, errors]).then, None, js=script.WAKE)
     sides(outputs)
     looked = [plan, errors, *told]
+    held: dict[str, Any] = {}  # what stands in the fields, for a page that is loaded anew
 
     def look(wrong: str, *values: Any) -> list[str]:
+        held.update(zip(form.fields, values, strict=True))
         return search_plan.look(workspace, form, form.read(values), strict=bool(wrong))
 
     inputs = [errors, *form.inputs]
-    compat.on(compat.on(hidden["check"].click, look, inputs, looked).then, None, js=script.CHECKED)
+    compat.on(compat.on(hidden["look"].click, look, inputs, looked).then, None, js=script.CHECKED)
     search_side.connect(form, merge, workspace, (past, errors), hidden)
 
     def opened(page: gr.Blocks) -> None:
         compat.on(page.load, lambda: search_runs.latest(workspace), [], outputs)
-        compat.on(page.load, look, inputs, looked)
+        filled = compat.on(page.load, lambda: search_back.updates(form, workspace, held), [], form.inputs)
+        compat.on(filled.then, look, inputs, looked)
 
     return opened
 
@@ -63,7 +66,7 @@ def build(workspace: Workspace, merge: Form) -> Any:
 def _hidden(form: Form) -> dict[str, Any]:
     """Buttons that the page's script presses: they are not to be seen."""
     with gr.Row(elem_classes=["astolfo-hidden"]):
-        return {name: gr.Button(name, elem_id=form.element(name)) for name in ("check", "again", "to_merge")}
+        return {name: gr.Button(name, elem_id=form.element(f"do_{name}")) for name in ("look", "again", "to_merge")}
 
 
 def _starting(workspace: Workspace, act: Any) -> Any:

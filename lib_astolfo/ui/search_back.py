@@ -79,8 +79,10 @@ def _axes(strategy: str, axes: Mapping[str, Any], rest: Tree) -> Tree:
 
 
 def updates(form: Form, workspace: Workspace, found: Mapping[str, Any]) -> list[Any]:
-    """New values of all fields; lists learn of values that they do not have."""
+    """New values of all fields, none for nothing found; lists learn of values that they do not have."""
     changes: dict[str, Any] = {}
+    if not found:
+        return [compat.change() for _ in form.fields]
     for row in search_axes.ROWS:
         name = search_axes.name_of(found.get(f"axis{row}"))
         value = found[f"picks{row}"] if search_axes.is_listed(name) else found[f"values{row}"]
