@@ -14,6 +14,8 @@ NEEDED = {
     "optuna": "optuna>=4,<6",
     "cmaes": "cmaes>=0.10",
     "sqlalchemy": "sqlalchemy>=2,<3",
+    "psycopg2": "psycopg2-binary>=2.9,<3",
+    "pymysql": "PyMySQL>=1.1,<2",
 }
 """Module -> what is installed where it is missing."""
 if sys.version_info < (3, 11):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WAITING_SECONDS = 60.0  # for a database that is busy or away for a moment
+PART = 1 << 20  # bytes of a picture in one row: MySQL's largest packet may be 4 MB, as text of twice the size
 DRIVERS = {"postgres": "postgresql+psycopg2", "postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
 DRIVERS |= {"sqlite": "sqlite", "mariadb": "mysql+pymysql"}
 NEEDED = "SQLAlchemy, and psycopg2-binary for PostgreSQL or PyMySQL for MySQL"
@@ -105,13 +106,13 @@ def connect(url: str) -> Engine:
         raise Failed(f"study {given.render_as_string(hide_password=True)}: {error}; needed: {NEEDED}") from error
 
 
-def tables(engine: Engine) -> tuple[Table, Table]:
-    """Studies and cells, made where they are missing."""
+def tables(engine: Engine) -> tuple[Table, Table, Table]:
+    """Studies, cells, and the cells' pictures in parts, made where they are missing."""
     import sqlalchemy as sa
     from sqlalchemy.dialects import mysql
 
-    long = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
-    blob = sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
+    long = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+    blob = sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
     about = sa.MetaData()
     studies = sa.Table(
         "astolfo_studies", about, sa.Column("name", sa.String(190), primary_key=True), sa.Column("settings", long)
@@ -130,11 +131,19 @@ def tables(engine: Engine) -> tuple[Table, Table]:
         sa.Column("beat", sa.Double, nullable=False),
         sa.Column("tries", sa.Integer, nullable=False),
         sa.Column("result", long),
-        sa.Column("picture", blob),
         sa.UniqueConstraint("study", "key", name="astolfo_cells_once"),
     )
+    parts = sa.Table(
+        "astolfo_pictures",
+        about,
+        sa.Column("study", sa.String(190), primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("worker", sa.String(200), primary_key=True),
+        sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("content", blob, nullable=False),
+    )
     _patient(lambda: _create(engine, about))
-    return studies, cells
+    return studies, cells, parts
 
 
 def _create(engine: Engine, about: Any) -> None:

@@ -47,7 +47,7 @@ class Ledger:
         self.name, self.grace = name, grace
         self.worker = Worker.here()
         self._engine: Engine = databases.connect(url)
-        self._studies, self._cells = databases.tables(self._engine)
+        self._studies, self._cells, self._parts = databases.tables(self._engine)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -126,7 +126,11 @@ class Ledger:
     def finish(self, number: int, state: str, result: Mapping[str, Any], picture: bytes | None) -> bool:
         """Keep a result; False, and nothing is kept, if the cell is not this worker's any more."""
         text = json.dumps(dict(result), ensure_ascii=False)
-        return self._change(number, self._mine(), {"state": state, "result": text, "picture": picture})
+        self._keep_parts(number, picture or b"")
+        kept = self._change(number, self._mine(), {"state": state, "result": text})
+        if not kept:
+            self._drop_parts(number, self.worker.name)
+        return kept
 
     def give_back(self, number: int) -> None:
         """Let a cell go that was taken; it does not count as a try."""
@@ -144,16 +148,37 @@ class Ledger:
                 dead = dead & (t.c.beat < self._now() - self.grace)
             again = {"state": WAITING, "worker": ""}
             over = {"state": FAILED, "result": json.dumps({"error": f"{MAX_TRIES} workers died over it"})}
-            count += self._change(entry.number, self._running() & dead & (t.c.tries < MAX_TRIES), again)
-            count += self._change(entry.number, self._running() & dead & (t.c.tries >= MAX_TRIES), over)
+            few = t.c.tries < MAX_TRIES
+            if self._change(entry.number, self._running() & dead & few, again) or self._change(
+                entry.number, self._running() & dead & ~few, over
+            ):
+                self._drop_parts(entry.number, entry.worker)
+                count += 1
         return count
 
     def picture(self, number: int) -> bytes | None:
         """The sheet of a finished cell, as PNG."""
-        t = self._cells
+        t, cells = self._parts, self._cells
         with databases.reading(self._engine) as connection:
-            where = (t.c.study == self.name) & (t.c.number == number)
-            return connection.execute(t.select().with_only_columns(t.c.picture).where(where)).scalar()
+            cell = cells.select().with_only_columns(cells.c.worker)
+            worker = connection.execute(cell.where((cells.c.study == self.name) & (cells.c.number == number))).scalar()
+            where = (t.c.study == self.name) & (t.c.number == number) & (t.c.worker == (worker or ""))
+            parts = connection.execute(t.select().with_only_columns(t.c.content).where(where).order_by(t.c.part)).all()
+        return b"".join(row.content for row in parts) if parts else None
+
+    def _keep_parts(self, number: int, picture: bytes) -> None:
+        """Each part in a transaction of its own: servers limit how much one may send."""
+        self._drop_parts(number, self.worker.name)
+        key = {"study": self.name, "number": number, "worker": self.worker.name}
+        for part, start in enumerate(range(0, len(picture), databases.PART)):
+            content = picture[start : start + databases.PART]
+            databases.insert(self._engine, self._parts, [{**key, "part": part, "content": content}])
+
+    def _drop_parts(self, number: int, worker: str) -> None:
+        """What a worker has written of a picture that does not count."""
+        t = self._parts
+        where = (t.c.study == self.name) & (t.c.number == number) & (t.c.worker == worker)
+        databases.change(self._engine, t.delete().where(where))
 
     def _mine(self) -> Any:
         return self._running() & (self._cells.c.worker == self.worker.name)

@@ -89,6 +89,18 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture(scope="module")
+def mysql_server() -> Iterator[str]:
+    """The URL of a MySQL or MariaDB database of the tests' own."""
+    from . import mysql
+
+    reason = mysql.missing()
+    if reason:
+        pytest.skip(reason)
+    with mysql.server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The URL of a PostgreSQL database of the tests' own."""
     from . import postgres

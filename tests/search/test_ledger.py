@@ -1,7 +1,8 @@
-"""The cells of a study in SQLite and in PostgreSQL: who gets one, who loses it, whose result counts."""
+"""The cells of a study in SQLite, PostgreSQL and MySQL: who gets one, who loses it, whose result counts."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -12,17 +13,21 @@ from pathlib import Path
 import pytest
 
 from lib_astolfo.errors import BadInput
-from lib_astolfo.search.databases import Worker
+from lib_astolfo.search.databases import PART, Worker
 from lib_astolfo.search.ledger import Ledger
 
 CELLS = [({"ratio": index / 10}, f"weights {index // 2}") for index in range(8)]
 Open = Callable[..., Ledger]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+SERVERS = {"postgresql": "server", "mysql": "mysql_server"}
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens one and the same study, each time as another worker."""
-    url = f"sqlite:///{tmp_path / 'study.db'}" if request.param == "sqlite" else request.getfixturevalue("server")
+    file = f"sqlite:///{tmp_path / 'study.db'}"
+    url = file if request.param == "sqlite" else request.getfixturevalue(SERVERS[request.param])
     name = f"{request.node.name} {time.time_ns()}"[-150:]
 
     def open_ledger(grace: float = 60.0) -> Ledger:
@@ -61,6 +66,20 @@ def test_many_workers_get_each_cell_once(opened: Open) -> None:
     assert sorted(taken) == list(range(8))
     assert {entry.state for entry in opened().entries()} == {"done"}
     assert opened().picture(3) == b"picture"
+
+
+def test_large_pictures_and_those_that_do_not_count(opened: Open) -> None:
+    mine, other = opened(grace=0.05), opened(grace=0.05)
+    mine.add(0, 0, CELLS[:1])
+    large = os.urandom(2 * PART + 5)
+    assert mine.claim() is not None
+    time.sleep(0.1)
+    assert other.take_back() == 1 and other.claim() is not None
+    assert not mine.finish(0, "done", {}, b"late")
+    assert other.finish(0, "done", {"text": "é 🙂"}, large)
+    assert not mine.finish(0, "done", {}, b"later")
+    assert opened().picture(0) == large and opened().picture(1) is None
+    assert opened().entries()[0].result == {"text": "é 🙂"}
 
 
 def test_a_worker_keeps_to_its_weights_and_away_from_those_of_others(opened: Open) -> None:
