@@ -6,6 +6,7 @@ formulas and equal input files can be computed in one go.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -61,9 +62,14 @@ class Apply:
     options: tuple[tuple[str, Option], ...] = ()
     node: str = ""
 
-    @property
+    @functools.cached_property
     def entry(self) -> Method:
         return _OWN.get(self.method) or methods.get(self.method)
+
+    @functools.cached_property
+    def nodes(self) -> tuple[Apply, ...]:
+        """Every method in it, inner ones first, this one last."""
+        return (*(node for inner in self.inputs for node in nodes(inner)), self)
 
 
 @dataclass(frozen=True)
@@ -149,13 +155,11 @@ def _renumber(formula: Formula, where: list[int]) -> Formula:
     return replace(formula, inputs=tuple(_renumber(f, where) for f in formula.inputs))
 
 
-def nodes(formula: Formula) -> list[Apply]:
+def nodes(formula: Formula) -> tuple[Apply, ...]:
     """Every method in a formula, inner ones first."""
     if isinstance(formula, int):
-        return []
-    if isinstance(formula, Rounded):
-        return nodes(formula.value)
-    return [*(node for inner in formula.inputs for node in nodes(inner)), formula]
+        return ()
+    return nodes(formula.value) if isinstance(formula, Rounded) else formula.nodes
 
 
 def unit(formula: Formula) -> str:

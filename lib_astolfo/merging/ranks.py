@@ -36,11 +36,12 @@ def lower_bits(values: Tensor, bin_: int) -> Tensor:
     return torch.from_numpy(words.numpy()[inside])
 
 
-def counted(rows: Sequence[Tensor], bins: int) -> Tensor:
-    """How often each bin occurs in each row, int64 [rows, bins]; ``rows`` int32 of any lengths, overwritten."""
+def counted(rows: Tensor | Sequence[Tensor], bins: int) -> Tensor:
+    """How often each bin occurs in each row, int64 [rows, bins]; ``rows`` int32, of any lengths, overwritten."""
     for number, row in enumerate(rows):
         row.add_(number * bins)
-    return torch.bincount(torch.cat(list(rows)), minlength=len(rows) * bins).view(len(rows), bins)
+    together = rows.view(-1) if isinstance(rows, Tensor) else torch.cat(list(rows))
+    return torch.bincount(together, minlength=len(rows) * bins).view(len(rows), bins)
 
 
 def add_counts(total: Tensor, counts: Tensor) -> Tensor:

@@ -15,29 +15,22 @@ from torch import Tensor
 from lib_astolfo.merging.families.blockwise import BLOCK, blocks
 from lib_astolfo.merging.method import Place
 
-#: From so many columns on a block has so few rows that fp32 may add them up; float64 adds up the blocks.
-_WIDE = 256
 _LEAST = torch.finfo(torch.float64).tiny
 
 
 def products(a: Tensor, b: Tensor, *, place: Place, **_options: Any) -> Tensor:
     """Sums over the rows of A², A·B and B²; float64 [3, columns]. Measure of unit ``row``.
 
-    Products of fp32 values are rounded to fp32.
+    The products of the few blocks of a part are added up in the inputs' fp32, all others in float64.
     """
     count, rows = _columns(a), _rows(a)
     dtype = torch.promote_types(a.dtype, torch.float32)
     inputs = (tensor.to(dtype).contiguous() for tensor in (a, b))
-    sums = torch.zeros(3, count, dtype=torch.float64, device=a.device)
-    if not a.numel():
-        return sums
-    exact = None if count >= _WIDE else torch.float64
-    for x, y, product in blocks(*inputs, spare=1, size=rows * count):
-        table = product.view(-1, count)
+    sums = torch.zeros(3, rows * count, dtype=dtype, device=a.device)
+    for x, y in blocks(*inputs, size=rows * count):
         for total, first, second in zip(sums, (x, x, y), (x, y, y), strict=True):
-            torch.mul(first, second, out=product)
-            total.add_(table.sum(0, dtype=exact))
-    return sums
+            total[: len(x)].addcmul_(first, second)
+    return sums.view(3, rows, count).sum(1, dtype=torch.float64)
 
 
 def cosines(sums: Tensor) -> Tensor:
