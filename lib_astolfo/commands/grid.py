@@ -13,7 +13,8 @@ from lib_astolfo.errors import BadInput, Stopped
 from lib_astolfo.search.settings import StudySettings
 
 from . import seeds, train_after
-from .study_plan import all_scores, check_unchanged, checked_live, natural_sampling, prepare, study_sizes
+from .study_plan import check_unchanged, checked_live, natural_sampling, prepare, study_sizes
+from .study_scores import all_scores
 
 if TYPE_CHECKING:
     from lib_astolfo.jobs import Task
@@ -107,8 +108,10 @@ def judged(
     from lib_astolfo.search.check import check as measure_again
     from lib_astolfo.search.report import Extra
     from lib_astolfo.search.verdict import verdict
+    from lib_astolfo.search.votes import with_votes
 
-    found, before, (title, facts) = verdict(result), [], words
+    voted, before, (title, facts) = with_votes(result), [], words
+    found = verdict(voted)
     if pictures and not result.stopped:
         shown = {"progress": task.progress, "report": task.report}
         try:
@@ -116,10 +119,11 @@ def judged(
             before = [again] if again else []
         except Stopped:
             result = replace(result, stopped=True)
-    files = written.write(result, found, Extra(title or Extra.title, facts, before=before))
+    voted = replace(voted, stopped=result.stopped)
+    files = written.write(voted, found, Extra(title or Extra.title, facts, before=before))
     for name in files.values():
         publish(result.folder / name, result.folder, task.folder)
-    return result, outcome.as_dict(result, found, files, *before)
+    return result, outcome.as_dict(voted, found, files, *before)
 
 
 def draw(plan: Plan, workspace: Workspace, task: Task, folder: Path) -> StudyResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from . import studies
 if TYPE_CHECKING:
     from lib_astolfo.jobs import Task
     from lib_astolfo.search.kept import Kept
+    from lib_astolfo.search.verdict import Sentence
     from lib_astolfo.search.votes import Contest, Tally, Vote
 
     from .workspace import Workspace
@@ -61,11 +63,24 @@ def run(settings: VotesSettings, workspace: Workspace, task: Task | None = None)
 def rewrite(kept: Kept) -> dict[str, str]:
     """Write the report and what belongs to it anew, with the votes; kind to file."""
     from lib_astolfo.search import files
+    from lib_astolfo.search.report import Extra
     from lib_astolfo.search.verdict import verdict
     from lib_astolfo.search.votes import with_votes
 
     result = with_votes(kept.result())
-    return files.write(result, verdict(result))
+    return files.write(result, verdict(result), Extra(before=_checks(kept)))
+
+
+def _checks(kept: Kept) -> list[Sentence]:
+    """What the last report says about the winner measured again."""
+    from lib_astolfo.search.files import FIGURES
+    from lib_astolfo.search.verdict import Sentence
+
+    try:
+        told = json.loads((kept.folder / FIGURES).read_text(encoding="utf-8"))["verdict"]["sentences"]
+        return [Sentence(**one) for one in told if one["kind"] == "check"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def show(result: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lib_astolfo.search import curves, outcome, report, sheet, surface_figure
+from lib_astolfo.search import curves, look_page, outcome, report, sheet, surface_figure
 from lib_astolfo.search.axes import AXES, show
 from lib_astolfo.search.plan import title
 from lib_astolfo.search.report import Extra
@@ -35,6 +35,8 @@ def write(result: StudyResult, verdict: Verdict, extra: Extra | None = None) -> 
     if text:
         _write(folder / RECIPE, text.encode("utf-8"))
         files["recipe"] = RECIPE
+    _write(folder / look_page.LOOK, look_page.offline(result).encode("utf-8"))
+    files["look"] = look_page.LOOK
     page = report.html(result, verdict, replace(extra, recipe=extra.recipe or text), contact=whole)
     for kind, name, words in (("report", REPORT, page), ("csv", TABLE, table_text(result))):
         _write(folder / name, words.encode("utf-8"))

@@ -34,13 +34,13 @@ def part(name: str) -> Path | None:
     return FOLDER / name if name in (STYLE, *SCRIPTS) else None
 
 
-def offline(result: StudyResult, *, whole: bool = True, largest: int = LARGEST) -> str:
+def offline(result: StudyResult, *, largest: int = LARGEST) -> str:
     """The page with style, scripts, cells and pictures inside: it asks for nothing, wherever it is opened.
 
     Pictures of more than ``largest`` bytes in all are made smaller, as JPEG, and the page says so.
     """
     pictures, reduced = _pictures(result, largest)
-    data = {"view": view_of(result, whole=whole), "pictures": pictures, "reduced": reduced}
+    data = {"view": view_of(result), "pictures": pictures, "reduced": reduced}
     text = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     scripts = "".join(f"<script>\n{_text(name)}</script>\n" for name in SCRIPTS)
     page = _text(PAGE).replace(MARK, f"<style>\n{_text(STYLE)}</style>")

@@ -70,7 +70,15 @@
   // ---- the cells ----
 
   const columnsOf = () => (state.column < 0 ? 1 : state.view.axes[state.column].values.length);
-  const width = () => size || Math.round(Math.min(LARGEST, Math.max(SMALLEST, ((($("grid").clientWidth || window.innerWidth) - 110) / (state.sorted ? 6 : columnsOf())) - 12)));
+  const rowsOf = () => (state.row < 0 ? 1 : state.view.axes[state.row].values.length);
+
+  /** The width of a cell: what fits beside the others, and at most three rows above each other. */
+  function width() {
+    if (size) return size;
+    const wide = (($("grid").clientWidth || window.innerWidth) - 110) / (state.sorted ? 6 : columnsOf()) - 12;
+    const tall = ((window.innerHeight - 190) / Math.min(rowsOf(), 3) - 34) / look.aspect;
+    return Math.round(Math.min(LARGEST, Math.max(SMALLEST, Math.min(wide, Math.max(tall, 150)))));
+  }
 
   function layout() {
     const cell = width();

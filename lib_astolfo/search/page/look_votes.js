@@ -80,7 +80,7 @@
     const place = make("div", { class: "ballot" }, ...figures);
     place.style.maxWidth = `${Math.round((2 * Math.max(220, window.innerHeight - 330)) / look.aspect)}px`;
     const more = [["equal", "Equal  ↓"], ["skip", "Skip  ↑"]].map(([answer, words]) => make("button", { type: "button", "data-vote": answer, onclick: () => look.vote(answer) }, words));
-    return make("div", {}, make("p", { class: "note" }, "Which is the better picture of: ", make("b", {}, prompt)), place, make("div", { class: "row", style: null }, ...more));
+    return make("div", {}, make("p", { class: "note" }, "Which is the better picture of: ", make("b", {}, prompt)), place, make("div", { class: "row middle" }, ...more));
   }
 
   look.drawVotes = () => document.querySelectorAll("#votes canvas").forEach((canvas) => {
