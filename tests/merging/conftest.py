@@ -47,3 +47,11 @@ def make(models: Path) -> Make:
 def resolve(models: Path) -> Callable[[str], Path]:
     """A checkpoint's name is that of its file without the ending."""
     return lambda name: models / f"{name}.safetensors"
+
+
+@pytest.fixture
+def files(make: Make) -> None:
+    """Three checkpoints of one layout, a, b and c."""
+    make("a", 1)
+    make("b", 2)
+    make("c", 3, torch.bfloat16)

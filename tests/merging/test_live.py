@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from lib_astolfo.checkpoints.reader import CheckpointFile
-from lib_astolfo.errors import BadInput, Failed, Stopped
+from lib_astolfo.errors import Failed
 from lib_astolfo.merging import runs
 from lib_astolfo.merging.engine import merge
 from lib_astolfo.merging.live import LiveWeights
 from lib_astolfo.merging.recipe import Recipe
-from tests.merging.tiny import POSITION_IDS, SD1_SHAPES, UNET, Make, load, same_bits
-
-Resolve = Callable[[str], Path]
-KEY = UNET + "middle_block.1.proj_in.weight"
-PROJECTION = "conditioner.embedders.1.model.text_projection"
-VAE_KEY = "first_stage_model.decoder.conv_out.weight"
-
-
-class Loaded(nn.Module):
-    """A module whose parameters are a file's tensors: some transposed, some channels_last."""
-
-    def __init__(self, path: Path, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.source = CheckpointFile.open(path)
-        self.names: dict[str, str] = {}
-        for index, (name, value) in enumerate(load(path).items()):
-            if not value.is_floating_point() or value.numel() == 0:
-                continue
-            value = value.to(dtype)
-            if name == PROJECTION:
-                value = value.t().contiguous()
-            elif value.dim() == 4 and value.shape[0] == 8:
-                value = value.contiguous(memory_format=torch.channels_last)
-            self.register_parameter(f"p{index}", nn.Parameter(value))
-            self.names[name] = f"p{index}"
-
-    def weights(self) -> dict[str, Tensor]:
-        parameters = dict(self.named_parameters())
-        found = {name: parameters[key] for name, key in self.names.items()}
-        found[PROJECTION] = found[PROJECTION].t()
-        return found
-
-    def copy(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.weights().items()}
-
-
-def recipe(ratio: float = 0.3, b: str = "b", **more: object) -> Recipe:
-    return Recipe("weighted_sum", {"a": "a", "b": b}, ratio, **more)  # type: ignore[arg-type]
-
-
-def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return set(a) == set(b) and all(same_bits(a[name].contiguous(), b[name].contiguous()) for name in a)
-
-
-@pytest.fixture
-def files(make: Make) -> None:
-    make("a", 1)
-    make("b", 2)
-    make("c", 3, torch.bfloat16)
+from tests.merging.loaded import KEY, PROJECTION, VAE_KEY, Loaded, Resolve, equal, recipe
+from tests.merging.tiny import POSITION_IDS, UNET, Make, load, same_bits
 
 
 @pytest.mark.parametrize("live_dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -221,88 +169,6 @@ def test_the_model_is_told_what_was_written(make: Make, files: None, resolve: Re
     live.restore()
     names, own = model.told[-1]
     assert merged <= names and own
-
-
-@pytest.mark.parametrize("before", [None, recipe(0.5)])
-def test_a_failure_midway_puts_the_weights_back(
-    make: Make, files: None, resolve: Resolve, before: Recipe | None
-) -> None:
-    spoiled = load(resolve("b"))[UNET + "out.2.weight"].clone()
-    spoiled.view(-1)[-1] = float("nan")
-    make("bad", 2, extra={UNET + "out.2.weight": spoiled})
-    model = Loaded(resolve("a"), torch.float16)
-    live = LiveWeights(model, resolve)
-    if before is not None:
-        live.apply(before)
-    stood = model.copy()
-    with pytest.raises(Failed, match=r"out\.2\.weight"):
-        live.apply(recipe(0.7, "bad"))
-    assert equal(model.copy(), stood)
-    assert live.current == before
-
-    def stop(done: int, total: int, text: str) -> None:
-        if done == total:
-            raise Stopped("enough")
-
-    with pytest.raises(Stopped):
-        live.apply(recipe(0.9), progress=stop)
-    assert equal(model.copy(), stood)
-    assert live.current == before
-
-
-def test_recipes_that_do_not_fit_change_nothing(make: Make, files: None, resolve: Resolve) -> None:
-    make("sd1", 4, shapes=SD1_SHAPES)
-    make("wide", 5, extra={UNET + "input_blocks.0.0.weight": torch.ones(8, 9, 3, 3).half()})
-    model = Loaded(resolve("a"), torch.float16)
-    own = model.copy()
-    live = LiveWeights(model, resolve)
-    for models in ({"a": "sd1", "b": "sd1"}, {"a": "wide", "b": "wide"}, {"a": "a", "b": "missing"}):
-        with pytest.raises(BadInput):
-            live.apply(Recipe("weighted_sum", models, 0.5))
-    assert equal(model.copy(), own)
-    assert live.current is None
-
-
-def test_a_model_file_replaced_or_removed_does_not_hinder_undo(files: None, resolve: Resolve, models: Path) -> None:
-    model = Loaded(resolve("a"), torch.float16)
-    own = model.copy()
-    live = LiveWeights(model, resolve)
-    live.apply(recipe(0.5))
-    if os.name != "nt":
-        shutil.copy(models / "b.safetensors", models / "new")
-        os.replace(models / "new", models / "a.safetensors")
-        live.restore()
-        assert equal(model.copy(), own)
-        live.apply(recipe(0.5))
-        (models / "a.safetensors").unlink()
-        live.restore()
-        assert equal(model.copy(), own)
-
-
-def test_a_model_file_written_over_in_place_is_not_trusted(files: None, resolve: Resolve, models: Path) -> None:
-    model = Loaded(resolve("a"), torch.float16)
-    live = LiveWeights(model, resolve)
-    live.apply(recipe(0.5))
-    path = models / "a.safetensors"
-    os.utime(path, ns=(1, 1))
-    with pytest.raises(Failed, match="written to"):
-        live.restore()
-
-
-def test_if_the_recipe_that_stood_before_is_lost_the_own_weights_come_back(
-    make: Make, files: None, resolve: Resolve, models: Path
-) -> None:
-    make("bad", 2, extra={KEY: torch.full((40, 41), float("inf")).half()})
-    model = Loaded(resolve("a"), torch.float16)
-    own = model.copy()
-    live = LiveWeights(model, resolve)
-    live.apply(recipe(0.5))
-    with (models / "b.safetensors").open("r+b") as file:
-        file.truncate(1000)
-    with pytest.raises((BadInput, Failed)):
-        live.apply(recipe(0.5, "bad"))
-    assert equal(model.copy(), own)
-    assert live.current is None
 
 
 def test_integer_and_marker_keys_are_not_live(make: Make, resolve: Resolve) -> None:

@@ -19,7 +19,7 @@ from lib_astolfo.merging.live import LiveWeights
 from lib_astolfo.merging.method import Method
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.merging.report import Report
-from tests.merging.test_live import Loaded
+from tests.merging.loaded import Loaded
 from tests.merging.tiny import SD1_SHAPES, SDXL_SHAPES, UNET, Make, load, same_bits
 
 Resolve = Callable[[str], Path]
