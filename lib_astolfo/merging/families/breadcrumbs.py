@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import ranks
-from lib_astolfo.merging.families.sparse import count_ranks
+from lib_astolfo.merging.families.counting import count_ranks
 from lib_astolfo.merging.families.thinning import flat, tiles
 from lib_astolfo.merging.method import Measure, Method, Place
 

@@ -20,21 +20,18 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lib_astolfo.diffusion.chance import limit
-from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import ranks, weiszfeld
+from lib_astolfo.merging.families import counting
+from lib_astolfo.merging.families.counting import VALUES, WEIGHTS, check, source_of
 from lib_astolfo.merging.families.robust import stock_factor
-from lib_astolfo.merging.families.thinning import Dropped, Source, Thinning, Whole, add_up, flat, last_dimension, tiles
+from lib_astolfo.merging.families.thinning import Thinning, add_up, flat, last_dimension, tiles
 from lib_astolfo.merging.method import Measure, Method, Option, Place
-
-#: What each of MEASURES puts into ``place.measured``.
-RANKS, BINS, VALUES, WEIGHTS = range(4)
 
 SIGN_OPTIONS: dict[str, Option] = {"k": 1.0, "vote_sgn": False}
 MEDIAN_OPTIONS: dict[str, Option] = {"apply_median": False, "eps": 1e-6, "maxiter": 100, "ftol": 1e-20}
@@ -51,7 +48,7 @@ def ties_into(out: Tensor, *deltas: Tensor, place: Place, **options: Any) -> Non
         place: with the four figures of ``MEASURES``.
         options: of the method; those that it lacks are off.
     """
-    _check(options)
+    check(options)
     if not out.numel():
         return
     if math.isclose(float(options.get("probability", 0.0)), 1.0):
@@ -81,15 +78,7 @@ def thinning_of(deltas: Sequence[Tensor], place: Place, options: Mapping[str, An
     lambdas: tuple[float, ...] = ()
     if len(place.measured) > VALUES and place.measured[VALUES].numel():
         lambdas = tuple(ranks.just_below(value) for value in place.measured[VALUES].tolist())
-    return Thinning(_source(deltas, place, options), lambdas, bool(options.get("vote_sgn", False)))
-
-
-def _source(deltas: Sequence[Tensor], place: Place, options: Mapping[str, Any]) -> Source:
-    if not _thinned(options):
-        return Whole()
-    table = place.measured[RANKS] if _della(options) else None
-    keep = limit(1 - float(options["probability"]))
-    return Dropped(options["seed"], place.key, len(deltas), keep, None if table is None else table.to(deltas[0].device))
+    return Thinning(source_of(deltas, place, options), lambdas, bool(options.get("vote_sgn", False)))
 
 
 def _finisher(deltas: Sequence[Tensor], place: Place, options: Mapping[str, Any]) -> Callable[[Tensor, Tensor], None]:
@@ -124,66 +113,9 @@ def _median(out: Tensor, rows: Tensor, weights: list[float]) -> None:
         out.add_(row.mul_(weight))
 
 
-def count_ranks(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
-    """Magnitudes of each delta by the upper bits, int64 [models, UPPER]."""
-    _check(options)
-    return _counted(deltas, place, Whole())
-
-
-def count_bins(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
-    """The same of the deltas after dropping; of a small tensor the k-th magnitudes themselves, float64 [models, 1]."""
-    _check(options)
-    source = _source(deltas, place, options)
-    if not _is_small(deltas[0], place):
-        return _counted(deltas, place, source)
-    found = []
-    for model, part in enumerate(flat(deltas)):
-        kept = torch.cat([taken.clone() for _, _, taken in _taken(source, model, part, 0)])
-        found.append([ranks.kth_magnitude(kept, options["k"])])
-    return torch.tensor(found, dtype=torch.float64)
-
-
-def _is_small(part: Tensor, place: Place) -> bool:
-    """Whether a part is the whole of a tensor of which nothing need be counted."""
-    whole = place.shape is None or part.numel() == math.prod(place.shape)
-    return whole and 0 < part.numel() <= ranks.SMALL
-
-
-def _counted(deltas: Sequence[Tensor], place: Place, source: Source) -> Tensor:
-    parts = flat(deltas)
-    bits = torch.empty(len(parts), parts[0].numel(), dtype=torch.int32, device=parts[0].device)
-    for model, part in enumerate(parts):
-        for first, last, taken in _taken(source, model, part, place.start):
-            ranks.upper_bits(taken, bits[model, first:last])
-    return ranks.counted(bits, ranks.UPPER)
-
-
-def count_values(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
-    """Magnitudes in the bin of the k-th by the lower bits, int64 [models, LOWER]; those that are known already, as they
-    are."""
-    bins = place.measured[BINS]
-    if bins.shape[1] == 1:
-        return bins
-    parts = flat(deltas)
-    source = _source(deltas, place, options)
-    found = []
-    for model, (part, bin_) in enumerate(zip(parts, bins[:, 0].tolist(), strict=True)):
-        rows = [ranks.lower_bits(taken, int(bin_)) for _, _, taken in _taken(source, model, part, place.start)]
-        found.append(torch.cat(rows) if rows else torch.empty(0, dtype=torch.int32, device=part.device))
-    return ranks.counted(found, ranks.LOWER)
-
-
-def _taken(source: Source, model: int, part: Tensor, start: int) -> Iterator[tuple[int, int, Tensor]]:
-    """A model's thinned delta, tile by tile: first and last element in the part, and the values."""
-    row = torch.empty(0)
-    for first, last in tiles([part], start):
-        row = part.new_empty(last - first) if row.numel() < last - first else row
-        yield first, last, source.take(model, part[first:last], start + first, row[: last - first])
-
-
 def gram_of_filtered(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
     """Products of the filtered deltas with each other, float64 [models, models]."""
-    _check(options)
+    check(options)
     thinning = thinning_of(deltas, place, options)
     parts = flat(deltas)
     gram = torch.zeros(len(parts), len(parts), dtype=torch.float64, device=parts[0].device)
@@ -199,49 +131,8 @@ def gram_of_filtered(*deltas: Tensor, place: Place, **options: Any) -> Tensor:
     return gram
 
 
-def _thinned(options: Mapping[str, Any]) -> bool:
-    return _della(options) or float(options.get("probability", 0.0)) > 0
-
-
-def _della(options: Mapping[str, Any]) -> bool:
-    return not math.isclose(float(options.get("della_eps", 0.0)), 0.0)
-
-
-def _check(options: Mapping[str, Any]) -> None:
-    for name in ("k", "probability"):
-        if not 0 <= float(options.get(name, 0.0)) <= 1:
-            raise BadInput(name, options[name], "0 to 1")
-
-
-def _bins(total: Tensor, *, place: Place, k: float, **_options: Any) -> Tensor:
-    return total if total.shape[1] == 1 else ranks.kth_bin(total, k)
-
-
-def _values(total: Tensor, *, place: Place, **_options: Any) -> Tensor:
-    return total[:, 0] if total.shape[1] == 1 else ranks.kth_value(place.measured[BINS], total)
-
-
 MEASURES = (
-    Measure(
-        count_ranks,
-        ranks.add_counts,
-        finish=lambda total, *, place, probability, della_eps, **_: ranks.limits(
-            ranks.keep_probability(total, probability, della_eps)
-        ),
-        needed=_della,
-    ),
-    Measure(
-        count_bins,
-        ranks.add_counts,
-        finish=_bins,
-        needed=lambda options: float(options["k"]) < 1,
-    ),
-    Measure(
-        count_values,
-        ranks.add_counts,
-        finish=_values,
-        needed=lambda options: float(options["k"]) < 1,
-    ),
+    *counting.MEASURES,
     Measure(
         gram_of_filtered,
         finish=lambda total, *, place, eps, maxiter, ftol, **_: weiszfeld.median_weights(total, eps, maxiter, ftol),
