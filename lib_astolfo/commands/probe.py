@@ -76,7 +76,7 @@ def check(settings: ProbeSettings, workspace: Workspace) -> ProbeSettings:
 
 
 def _is_digits(path: Any) -> bool:
-    from .study_plan import is_digits
+    from .study_scores import is_digits
 
     try:
         return is_digits(path)
@@ -100,7 +100,7 @@ def run(settings: ProbeSettings, workspace: Workspace, task: Task) -> dict[str, 
     found: list[dict[str, Any]] = []
     names = settings.models or [""]
     stopped = False
-    with _as_before(workspace) as loaded:
+    with as_before(workspace) as loaded:
         try:
             for index, name in enumerate(names):
                 task.progress(index * STEPS, len(names) * STEPS, name)  # the place to pause: the model is free
@@ -160,7 +160,7 @@ def _loaded(workspace: Workspace) -> LoadedModel:
 
 
 @contextmanager
-def _as_before(workspace: Workspace) -> Iterator[list[LoadedModel]]:
+def as_before(workspace: Workspace) -> Iterator[list[LoadedModel]]:
     """Afterwards load the model that is loaded now, with its live merge, in place of those put into the list.
 
     A model that somebody else loaded meanwhile stays.

@@ -76,6 +76,15 @@ _ALL = (
     ),
     Command("votes", "What people chose among a study's pictures", _HERE + "votes", "VotesSettings", words="studies"),
     Command(
+        "exhaust",
+        "Models x predictions x unconds as one table with verdicts",
+        _HERE + "exhaust",
+        "ExhaustSettings",
+        background=True,
+        words="models",
+        weights=True,
+    ),
+    Command(
         "doctor",
         "What a checkpoint is, what is wrong with it, a mended copy",
         _HERE + "doctor",

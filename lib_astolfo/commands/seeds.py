@@ -27,7 +27,7 @@ def fixed(settings: S, known: Mapping[str, Any] | None = None) -> S:
         raise BadInput("seed", settings.seed, f"a whole number from 0 to {LIMIT - 1}, or -1 for any")
     if settings.seed == ANY:
         before = known.get("seed")
-        settings = replace(settings, seed=before if isinstance(before, int) and before >= 0 else _any())
+        settings = replace(settings, seed=before if isinstance(before, int) and before >= 0 else any_seed())
     given = settings.axes.get("seed")
     listed = _listed(given)
     if not any(_is_any(value) for value in listed):
@@ -35,7 +35,8 @@ def fixed(settings: S, known: Mapping[str, Any] | None = None) -> S:
     earlier = _listed((known.get("axes") or {}).get("seed"))
     kept = earlier if len(earlier) == len(listed) else [ANY] * len(listed)
     chosen = [
-        (_any() if _is_any(old) else old) if _is_any(value) else value for value, old in zip(listed, kept, strict=True)
+        (any_seed() if _is_any(old) else old) if _is_any(value) else value
+        for value, old in zip(listed, kept, strict=True)
     ]
     return replace(settings, axes={**settings.axes, "seed": chosen})
 
@@ -53,7 +54,8 @@ def _is_any(value: Any) -> bool:
     return str(value).strip() == str(ANY)
 
 
-def _any() -> int:
+def any_seed() -> int:
+    """Any seed."""
     return secrets.randbelow(LIMIT)
 
 
