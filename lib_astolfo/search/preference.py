@@ -64,6 +64,8 @@ class Strengths:
 
     def best(self, draws: int = 4000, seed: int = 0) -> np.ndarray:
         """How likely each is the strongest, float64 [K], by draws from the normal approximation."""
+        if not len(self.mean):
+            return np.zeros(0)
         random = np.random.default_rng(seed)
         values, vectors = np.linalg.eigh(self.covariance)
         spread = vectors * np.sqrt(np.maximum(values, 0.0))

@@ -228,8 +228,8 @@ def with_votes(result: StudyResult) -> StudyResult:
     """The study with the votes in its folder as one more score; unchanged without votes. It is never the primary."""
     store = VoteStore(result.folder)
     votes = store.votes(result.plan.fingerprint) if store.path.is_file() else []
-    made = tally(Contest.from_cells(result.cells, result.plan.settings.pictures), votes)
-    if not made.total:
+    made = tally(Contest.from_cells(result.cells, result.plan.settings.pictures), votes) if votes else None
+    if made is None or not made.total:
         return result
     cells = tuple(_scored(one, made) for one in result.cells)
     return replace(result, plan=replace(result.plan, scores={**result.plan.scores, NAME: SCORE}), cells=cells)
