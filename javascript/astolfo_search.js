@@ -30,8 +30,6 @@
   };
   const link = (words, href, help) => make("a", { class: "astolfo-button", href, target: "_blank", title: help || "" }, words);
 
-  const lookPage = (view) => `${API}studies/${encodeURIComponent(view.id)}/look`;
-
   function openTab(name) {
     const found = all("#astolfo_tabs button").find((entry) => entry.textContent.trim() === name);
     if (found) found.click();
@@ -82,7 +80,7 @@
     view.plan = { axes: {}, scores: {}, words: {} };
     view.shownAs = { score: "", numbers: false };
     view.address = (name) => `${API}${jobPath(view)}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
-    view.open = (cell) => view.address(cell.picture);
+    view.open = (cell) => (tab.compareAddress ? tab.compareAddress(view.id, cell) : view.address(cell.picture));
     view.made = make("div", { class: "astolfo-run-made" });
   }
 
@@ -168,7 +166,7 @@
   function showAfter(view, job) {
     const { winner, products = [] } = job.result || {}, here = isHere(view);
     const row = make("div", { class: "astolfo-after" }), files = job.files.filter((name) => !name.includes("/"));
-    if (view.cellsFound.size) row.append(link("Compare and vote", lookPage(view), "Zoom, side by side, slider between two, differences; votes by keyboard"));
+    if (view.cellsFound.size && tab.comparePage) row.append(link("Compare and vote", tab.comparePage(view.id), "Zoom, side by side, slider between two, differences; votes by keyboard"));
     if (winner && winner.recipe) row.append(...bake(view, products));
     if (winner && winner.recipe) row.append(button("Apply to the loaded model", "The winner's merge in the weights; no file is written", () => guard(view, () => applyLive(view, winner))));
     if (winner && winner.recipe && here) row.append(button("To the Merge tab", "The winner's recipe in its fields", () => press("#astolfo_search_do_to_merge")));

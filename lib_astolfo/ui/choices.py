@@ -89,9 +89,21 @@ def schedules() -> list[str]:
 
 
 def scores() -> list[str]:
-    from lib_astolfo.commands.grid import all_scores
+    """The scores that need no options."""
+    from lib_astolfo.commands import tables
 
-    return list(all_scores())
+    return [one["name"] for one in tables.scores() if not _needs(one)]
+
+
+def score_makers() -> list[str]:
+    """A line about each score that needs a folder or a file."""
+    from lib_astolfo.commands import tables
+
+    return [f"{one['name']}: {one['help']}" for one in tables.scores() if _needs(one)]
+
+
+def _needs(score: dict[str, Any]) -> bool:
+    return any(option.get("needed") for option in score.get("options") or ())
 
 
 def not_auto(value: Any) -> Any:

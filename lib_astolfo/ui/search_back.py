@@ -36,6 +36,7 @@ def fields_of(kind: str, settings: Mapping[str, Any], usual: Mapping[str, Any]) 
     found |= {name: take(name) or choices.AUTO for name in ("schedule", "primary")}
     found |= {name: take(name, usual.get(name)) for name in (*REFINE, *SAMPLE) if name in rest}
     found |= _models(take("models", {}), found)
+    found |= _scores(take("scores", ()), take("reference", {}))
     found["prompts"] = "\n".join(take("prompts", ()))
     found["options"] = "\n".join(f"{name}: {value}" for name, value in take("options", {}).items())
     found["blocks"] = search_axes.written("blocks", take("blocks"))
@@ -53,6 +54,22 @@ def _yaml(rest: Tree) -> str:
     import yaml
 
     return yaml.safe_dump(rest, sort_keys=False, allow_unicode=True) if rest else ""
+
+
+def _scores(scores: Any, reference: Mapping[str, Any]) -> Tree:
+    """Names that stand in the list, the others one a line."""
+    given = [{name: value} for name, value in scores.items()] if isinstance(scores, Mapping) else list(scores)
+    known = choices.scores()
+    ticked = [one for one in given if isinstance(one, str) and one in known]
+    lines = [one if isinstance(one, str) else _line(one) for one in given if one not in ticked]
+    return {"scores": ticked, "makers": "\n".join(lines), "reference": _line(reference) if reference else ""}
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    """A mapping in one line of YAML, without its braces."""
+    import json
+
+    return ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
 
 
 def _models(models: Mapping[str, str], found: Mapping[str, Any]) -> Tree:

@@ -147,9 +147,16 @@ def _same(form: Form, demo: bool) -> None:
 def _scores(form: Form) -> None:
     known, words = choices.scores(), "None ticked: all that fit the models"
     form.add("scores", gr.CheckboxGroup, "Scores", words, choices=known, value=[])
+    makers = "; ".join(choices.score_makers())
+    words = "One a line, as clip: models/clip-l" + (f". {makers}" if makers else "")
+    form.text("makers", "Scores with a folder or file", words, max_lines=8)
+    words = "Chooses the winner; the pictures stand beside it. Also the name of one with a folder"
     listed = [choices.AUTO, *known]
-    words = "Chooses the winner; the pictures stand beside it"
-    form.add("primary", gr.Dropdown, "Deciding score", words, choices=listed, value=choices.AUTO)
+    form.add(
+        "primary", gr.Dropdown, "Deciding score", words, choices=listed, value=choices.AUTO, allow_custom_value=True
+    )
+    words = "What scores of composition compare with, as ratio: 0, cfg: 3; empty: the base by itself"
+    form.text("reference", "Reference", words)
 
 
 def _study(form: Form) -> None:

@@ -56,19 +56,25 @@ def join(workspace: Workspace, values: Mapping[str, Any]) -> str:
 
 
 def _exhaust(workspace: Workspace) -> tuple[Form, Any, Any, Any]:
-    form = Form("astolfo_exhaust", names={"models": "models"})
+    form, demo = Form("astolfo_exhaust", names={"unconds": "unconds"}), choices.is_demo(workspace)
     with gr.Accordion("Exhaustion table", open=False, elem_id=form.element("panel")):
         words = "Several models under every uncond and prediction, with the prediction gap, pictures and verdicts"
         gr.HTML(html.note(words))
-        many = {"choices": choices.names(workspace), "value": [], "multiselect": True}
+        found = choices.names(workspace)
+        start = list(choices.DIGITS) if demo else []
+        many = {"choices": found, "value": start, "multiselect": True}
         form.add("models", gr.Dropdown, "Models", "One or several; type to search the list", **many)
-        form.text("unconds", "Unconds", "Commas between them", value="zero, null")
-        form.text("predictions", "Predictions", "As eps, v, v ztsnr, rf shift 3", value="eps, v")
-        prompts = "red seven\ngreen two" if choices.is_demo(workspace) else ""
+        form.text("unconds", "Unconds", "Commas between them, or one a line", value="zero, null, comma", max_lines=4)
+        words = "auto is what the model says; commas between them"
+        form.text("predictions", "Predictions", words, value="auto, eps, v, v ztsnr", max_lines=4)
+        prompts = "red seven\ngreen two" if demo else ""
         form.text("prompts", "Prompts", "One a line", lines=2, max_lines=8, value=prompts)
         with gr.Row():
             form.whole("pictures", "Pictures a cell", "Same seeds in all", 4)
-            form.whole("steps", "Steps", "Of sampling", 8 if choices.is_demo(workspace) else 20)
+            form.whole("steps", "Steps", "Of sampling", 8 if demo else 20)
+            form.add("cfg", gr.Number, "CFG scale", "Of all cells", value=3.0 if demo else 4.0, min_width=120)
+        words = "A folder of pictures with captions, for the prediction gap; empty: the digits' own"
+        form.text("probe_pictures", "Pictures of the probe", words)
         button = gr.Button("Make the table", size="sm", elem_id=form.element("start"))
         errors = form.errors_line()
     return form, button, errors, exhaust
@@ -76,10 +82,11 @@ def _exhaust(workspace: Workspace) -> tuple[Form, Any, Any, Any]:
 
 def exhaust(workspace: Workspace, values: Mapping[str, Any]) -> str:
     """Queue the table; returns the job's id. Errors: BadInput naming the field."""
-    given = {name: _list(name[:-1], values[name]) for name in ("unconds", "predictions")}
-    prompts = [line.strip() for line in (values["prompts"] or "").splitlines() if line.strip()]
-    sizes = {name: values[name] for name in ("pictures", "steps")}
-    return workspace.submit("exhaust", {"models": values["models"] or [], "prompts": prompts, **given, **sizes}).id
+    given: dict[str, Any] = {name: _list(name[:-1], values[name]) for name in ("unconds", "predictions")}
+    given["prompts"] = [line.strip() for line in (values["prompts"] or "").splitlines() if line.strip()]
+    given |= {name: values[name] for name in ("pictures", "steps", "cfg")}
+    given["probe_pictures"] = (values["probe_pictures"] or "").strip()
+    return workspace.submit("exhaust", {"models": values["models"] or [], **given}).id
 
 
 def _list(name: str, text: str | None) -> list[str]:

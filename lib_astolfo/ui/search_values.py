@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +18,11 @@ FOLDER = "searches"  # in the outputs folder, of the folders of all studies
 #: Fields whose values are those of the settings' key of the same name.
 SAME = (
     *("method", "dtype", "ratio", "lora", "lora_weight", "negative", "pictures", "seed", "check", "steps", "cfg"),
-    *("cfg_rescale", "width", "height", "uncond", "prediction", "batch", "thumbnail", "scores"),
+    *("cfg_rescale", "width", "height", "uncond", "prediction", "batch", "thumbnail"),
 )
 REFINE = ("finer", "rounds", "within", "guard")
 SAMPLE = ("evaluations", "each_round", "look", "warm_start", "warm_rows")
+_OWN = re.compile(r"\.py:\w+$")  # a function in somebody's own file
 #: End of an error's place -> the field that shows it, where it is called otherwise.
 NAMES = {
     "models": "a",
@@ -43,7 +45,7 @@ def settings_of(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     made: dict[str, Any] = {name: values[name] for name in SAME if values.get(name) is not None}
     made |= {name: choices.not_auto(values[name]) for name in ("sampler", "schedule", "primary")}
     made |= {"models": _models(values), "prompts": _lines(values["prompts"])}
-    made |= _merging(values)
+    made |= {**_merging(values), **_scores(values)}
     axes = dict(rows.values())
     for axis, given in axes.items():
         if not given:
@@ -79,6 +81,23 @@ def _merging(values: Mapping[str, Any]) -> dict[str, Any]:
         if values.get(name):
             made[name] = values[name]
     return made
+
+
+def _scores(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Names, and mappings of one name to its folder or options; what they compare with. Errors: BadInput."""
+    lines = _lines(values.get("makers"))
+    made = [flow("makers", "{" + line + "}") if ":" in line and not _OWN.search(line) else line for line in lines]
+    found = [*(values.get("scores") or ()), *made]
+    given = (values.get("reference") or "").strip()
+    return {"scores": found, **({"reference": flow("reference", "{" + given + "}")} if given else {})}
+
+
+def flow(where: str, text: str) -> dict[str, Any]:
+    """A mapping in one line of YAML. Errors: BadInput."""
+    try:
+        return more_of(text)
+    except BadInput as error:
+        raise BadInput(where, text.strip("{}"), "a name, a colon and a value") from error
 
 
 def _refine(values: Mapping[str, Any], rows: Mapping[int, tuple[str, Any]]) -> dict[str, Any]:

@@ -5,8 +5,6 @@ With ASTOLFO_SCREENSHOTS=folder every test that looks leaves its pictures there.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.ui.browsing import LOAD_MS, Open, caption, fill, look, open_panel, pick, pictures, slide, tab, value
@@ -95,9 +93,9 @@ def test_an_error_stands_at_its_field_until_it_is_mended(open_page: Open) -> Non
     page.locator("#astolfo_lab_draw").click()
     error.wait_for(state="detached")
     tab(page, "Search")
-    fill(page, "astolfo_search_ratio", "0-1 [x]")
+    fill(page, "astolfo_search_values1", "0-1 [x]")
     page.locator("#astolfo_search_start").click()
-    page.locator("#astolfo_search_ratio .astolfo-error").wait_for()
+    page.locator("#astolfo_search_values1 .astolfo-error").wait_for()
     tab(page, "Merge")
     fill(page, "astolfo_merge_output", "../outside")
     page.locator("#astolfo_merge_start").click()
@@ -150,53 +148,6 @@ def test_fields_become_a_recipe_that_is_merged_into_the_loaded_model(open_page: 
     fill(page, "astolfo_merge_recipe", "method: no_such")
     page.locator("#astolfo_merge_start").click()
     page.locator("#astolfo_merge_recipe .astolfo-error").wait_for()
-
-
-def start_search(page: Any, ratios: str, pictures: int) -> None:
-    tab(page, "Search")
-    fill(page, "astolfo_search_ratio", ratios)
-    fill(page, "astolfo_search_cfg", "3")
-    fill(page, "astolfo_search_pictures", str(pictures))
-    page.locator("#astolfo_search_start").click()
-
-
-def test_a_search_fills_the_gallery_and_survives_a_reload(open_page: Open) -> None:
-    page = open_page()
-    start_search(page, "0-1 [4]", 8)
-    cells = page.locator(".astolfo-cells figure")
-    cells.first.wait_for(timeout=LOAD_MS)
-    strip = page.locator(".astolfo-strip").first
-    assert "grid: running" in strip.inner_text() and "%" in strip.inner_text()
-    assert cells.count() < 8, "pictures appear while it runs"
-    page.reload()
-    tab(page, "Search")
-    page.wait_for_function("document.querySelector('.astolfo-strip').textContent.includes('grid: running')")
-    cells.first.wait_for()
-    page.locator(".astolfo-headline").first.wait_for(timeout=LOAD_MS)
-    assert cells.count() == 8
-    assert "ratio 0, CFG 3, zero uncond" in cells.first.inner_text()
-    sheets = page.locator(".astolfo-sheets img")
-    assert sheets.count() == 2
-    assert min(sheets.nth(i).evaluate("image => image.naturalWidth") for i in range(2)) > 300
-    assert page.locator(".astolfo-links a").filter(has_text="report.html").count() == 1
-    fill(page, "astolfo_bake_output", "winner")
-    page.locator("#astolfo_bake_start").click()
-    baked = page.locator("#astolfo_bake_result table").first
-    baked.wait_for(timeout=LOAD_MS)
-    assert "winner.safetensors" in baked.inner_text() and "winner.yaml" in baked.inner_text()
-    look(page, "search")
-
-
-def test_the_strip_pauses_resumes_and_stops(open_page: Open) -> None:
-    page = open_page()
-    start_search(page, "0-1 [11]", 64)
-    strip = page.locator(".astolfo-strip").first
-    for action, words in (("pause", "grid: paused"), ("resume", "grid: running"), ("stop", "Last job, grid: stopped")):
-        strip.get_by_role("button", name=action).click(timeout=LOAD_MS)
-        page.wait_for_function(
-            f"document.querySelector('.astolfo-strip').textContent.includes({words!r})", timeout=LOAD_MS
-        )
-    assert strip.locator("button:visible").count() == 0
 
 
 def test_the_strip_stays_in_sight(open_page: Open) -> None:

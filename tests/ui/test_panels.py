@@ -18,23 +18,12 @@ from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging import recipe_reading
 from lib_astolfo.merging.recipe import Recipe
-from lib_astolfo.search.axes import expand
-from lib_astolfo.ui import blocks, build, choices, lab, merge, merge_more, search
+from lib_astolfo.ui import blocks, build, choices, lab, merge, merge_more
 
 ROOT = Path(__file__).resolve().parents[2]
 A, B = "digits-eps.safetensors", "digits-v.safetensors"
 MERGE = {"method": "weighted_sum", "a": A, "b": B, "ratio": 0.3, "dtype": "fp16", "vae": "A", "output": "x"}
 MERGE = {**MERGE, "blocks": "", "sidecar": True, "overwrite": False}
-SEARCH = {
-    "a": A,
-    "b": B,
-    "ratio": "0-1 [3]",
-    "cfg": "2, 4",
-    "uncond": "zero, null",
-    "prompts": "red seven\n\n blue two",
-}
-SEARCH = {**SEARCH, "pictures": 4, "seed": 1, "negative": "", "sampler": "Euler", "schedule": "auto", "steps": 4}
-SEARCH = {**SEARCH, "primary": "auto", "scores": [], "prediction": ""}
 
 
 def queued(workspace: Workspace, place: str) -> Any:
@@ -73,48 +62,6 @@ def test_a_wrong_merge_is_refused_at_its_field(workspace: Workspace, change: dic
         merge.start(workspace, {**MERGE, **change})
     assert error.value.where == where
     assert workspace.jobs.list() == []
-
-
-def test_search_settings_reach_the_command(workspace: Workspace) -> None:
-    values = search.settings_of(SEARCH)
-    job = workspace.submit("grid", values)
-    assert job.settings["prompts"] == ["red seven", "blue two"]
-    assert job.settings["schedule"] == "" and job.settings["primary"] == ""
-    axes = {name: expand(name, given) for name, given in job.settings["axes"].items()}
-    assert axes["ratio"] == (0.0, 0.5, 1.0) and axes["cfg"] == (2.0, 4.0)
-    assert [uncond.mode for uncond in axes["uncond"]] == ["zero", "null"]
-
-
-def test_predictions_and_scores_of_a_search(workspace: Workspace) -> None:
-    values = {**SEARCH, "prediction": "v, v ztsnr", "scores": ["near", "accuracy"], "primary": "near"}
-    job = workspace.submit("grid", search.settings_of(values))
-    assert [one.describe() for one in expand("prediction", job.settings["axes"]["prediction"])] == ["v", "v ZTSNR"]
-    assert job.settings["scores"] == ["near", "accuracy"] and job.settings["primary"] == "near"
-
-
-def test_an_empty_axis_is_left_out() -> None:
-    assert "uncond" not in search.settings_of({**SEARCH, "uncond": " "})["axes"]
-
-
-def test_past_searches_are_listed_newest_first(workspace: Workspace) -> None:
-    first = workspace.submit("grid", search.settings_of(SEARCH))
-    second = workspace.submit("grid", search.settings_of(SEARCH))
-    workspace.submit("merge", merge.settings_of(MERGE))
-    lines = search.searches(workspace)
-    assert [search.job_id(line) for line in lines] == [second.id, first.id]
-    assert "digits-eps + digits-v" in lines[0]
-
-
-def test_baking_without_a_search_says_so(workspace: Workspace) -> None:
-    with pytest.raises(BadInput, match="a finished search"):
-        search.bake(workspace, {"job": None, "output": ""})
-
-
-@pytest.mark.parametrize(
-    ("text", "found"), [("", []), (None, []), ("0-1 [11]", "0-1 [11]"), ("0.5", "0.5"), ("1, 2,", ["1", "2"])]
-)
-def test_lists_in_a_field(text: str | None, found: object) -> None:
-    assert search.items(text) == found
 
 
 def test_the_recipe_line_is_yaml_that_reads_back() -> None:
