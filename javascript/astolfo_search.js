@@ -6,7 +6,7 @@
   if (!window.astolfoTab || window.astolfoTab.showStudy) return;
   const tab = window.astolfoTab;
   const { API, BUSY, all, ask, duration, jobPath, make, number, one, stateOf } = tab;
-  const KINDS = ["grid", "search", "demo"];
+  const KINDS = ["grid", "search", "demo", "exhaust"];
   const CHECK_WAIT = 350, CHECK_LIMIT = 30000; // milliseconds
   const PANEL = "#astolfo_search_fields";
   const TITLES = {
@@ -77,6 +77,7 @@
     view.rail.append(make("div", { class: "astolfo-bar", role: "progressbar", "aria-label": "Pictures drawn", "aria-valuemin": 0, "aria-valuemax": 100 }, view.bar));
     view.images = {};
     view.cellsFound = new Map();
+    view.drawn = [];
     view.plan = { axes: {}, scores: {}, words: {} };
     view.shownAs = { score: "", numbers: false };
     view.address = (name) => `${API}${jobPath(view)}/files/${name.split("/").map(encodeURIComponent).join("/")}`;
@@ -91,7 +92,9 @@
 
   function takeIn(view, job) {
     let grown = false;
-    for (const { data = {} } of view.news.splice(0)) {
+    for (const event of view.news.splice(0)) {
+      const data = event.data || {};
+      if (job.kind === "exhaust" && data.picture) { view.drawn.push(event); grown = true; }
       if (data.plan) { view.plan = { ...data.plan, whole: job.kind !== "search" || job.settings.strategy === "grid" }; grown = true; }
       if (data.cell) { view.cellsFound.set(data.cell.label, data.cell); grown = true; }
     }
@@ -135,6 +138,7 @@
   }
 
   function draw(view, job) {
+    if (job.kind === "exhaust") { view.table.replaceChildren(...tab.exhaustion(view, job.result, view.drawn)); return; }
     const cells = filled([...view.cellsFound.values()], job.settings), { score } = view.shownAs;
     view.table.replaceChildren(...(cells.length || view.plan.whole ? tab.showSheet(view, cells, view.plan, view.shownAs) : []));
     view.figures.replaceChildren(...(score ? tab.sheetCurves(cells, view.plan, score, score === view.plan.primary ? job.result?.optima : []) : []));
@@ -172,7 +176,7 @@
     if (winner && winner.recipe && here) row.append(button("To the Merge tab", "The winner's recipe in its fields", () => press("#astolfo_search_do_to_merge")));
     if (here) row.append(button("Use its settings", "Fill the fields with this study's settings", () => press("#astolfo_search_do_again")));
     if (job.state !== "done" && (job.settings.folder || job.settings.study)) row.append(button("Go on with it", "Draw the cells that are missing", () => guard(view, () => goOn(view, job))));
-    const known = { "report.html": "Report", "sheet.png": "Contact sheet", "curves.png": "Curves", "winner-recipe.yaml": "Recipe" };
+    const known = { "report.html": "Report", "look.html": "Page of the pictures", "exhaustion.html": "Report", "exhaustion.png": "Contact sheet", "exhaustion.csv": "CSV", "exhaustion.json": "JSON", "cells.csv": "CSV", "report.json": "JSON", "surface.png": "Surfaces", "sheet.png": "Contact sheet", "curves.png": "Curves", "winner-recipe.yaml": "Recipe" };
     const links = files.filter((name) => /\.(html|ya?ml|csv|png|json)$/i.test(name)).map((name) => make("a", { href: view.address(name), target: "_blank" }, known[name] || name));
     const where = job.settings.folder ? [make("span", { class: "astolfo-about" }, `kept in ${job.settings.folder} of the outputs folder`)] : [];
     view.after.replaceChildren(row, make("div", { class: "astolfo-links" }, ...links, ...where), view.made);

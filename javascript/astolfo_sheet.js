@@ -128,5 +128,30 @@
     }).filter(Boolean);
   }
 
-  Object.assign(tab, { showSheet: sheet, sheetCurves: curves });
+  // ---- the exhaustion table ----
+
+  const LEVELS = { found: "found", caution: "caution", note: "note" };
+
+  function rowOf(view, row, primary) {
+    const picture = row.picture ? make("a", { href: view.address(row.picture), target: "_blank" }, (view.images[row.picture] ||= make("img", { src: view.address(row.picture), alt: `${row.prediction}, ${row.uncond} uncond`, loading: "lazy" }))) : "";
+    const score = primary && row.scores[primary] ? words(row, primary) : "";
+    const gap = isNumber(row.nats) ? number(Number(row.nats.toPrecision(3))) : "";
+    const said = [row.verdict, row.reason].filter(Boolean).join("; ");
+    const cells = [row.prediction, row.uncond, picture, gap, row.probe || "", score, said];
+    return make("tr", { "data-level": LEVELS[row.level] || "note" }, ...cells.map((value) => make("td", {}, value)));
+  }
+
+  /** Models by prediction and uncond: the probe's figures, pictures and verdicts; while it runs what is drawn so far. */
+  function exhaustion(view, result, drawn) {
+    if (!result || !result.models) {
+      return [make("ol", { class: "astolfo-cell-list" }, ...drawn.map(({ text, data }) => make("li", {}, (view.images[data.picture] ||= make("img", { src: view.address(data.picture), alt: text, loading: "lazy" })), make("span", {}, text))))];
+    }
+    const heads = ["Prediction", "Uncond", "Pictures", "Gap (nats)", "Probe", result.primary || "Score", "Verdict"];
+    return result.models.map((model) => make("section", { class: "astolfo-report" },
+      make("h4", {}, model.name), make("p", { class: "astolfo-about" }, [model.said && `says ${model.said}`, model.note].filter(Boolean).join(" · ")),
+      make("div", { class: "astolfo-table astolfo-exhaustion" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((word) => make("th", { scope: "col" }, word)))), make("tbody", {}, ...model.rows.map((row) => rowOf(view, row, result.primary))))),
+    ));
+  }
+
+  Object.assign(tab, { exhaustion, showSheet: sheet, sheetCurves: curves });
 })();
