@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,39 +11,43 @@ from typing import TYPE_CHECKING, Any
 from lib_astolfo.errors import BadInput, Failed
 from lib_astolfo.search.settings import StudySettings
 
+from .study_scores import check_prompts, known_scores
+
 if TYPE_CHECKING:
     from lib_astolfo.merging.live import LiveWeights
-    from lib_astolfo.scoring.score import Score
     from lib_astolfo.search.order import Sizes
     from lib_astolfo.search.plan import Plan
 
     from .workspace import Workspace
 
 FILES = ("model_a", "model_b", "model_c", "snapshot", "lora")  # axes whose values are files
-ASKING = ("near", "accuracy", "frechet")  # scores that must know what was asked for
 
 
 def prepare(settings: StudySettings, workspace: Workspace) -> Plan:
     """Check everything that can be checked before the first picture. Errors: BadInput."""
     from lib_astolfo.search.marks import mark
-    from lib_astolfo.search.plan import make_plan
+    from lib_astolfo.search.plan import make_plan, models_key
     from lib_astolfo.search.reading import read_axes
+    from lib_astolfo.search.reference import needed, reference_of
 
     settings = replace(settings, models={slot: name for slot, name in settings.models.items() if name})
     axes = read_axes(settings)
     paths = {name: _path(where, name, workspace) for where, name in _named(settings, axes)}
     bases = axes.get("model_a", (settings.models.get("a"),))
-    known = scores(workspace, bases)
-    if not settings.scores and "near" in known:  # the general ones can be named, but say less here
-        from lib_astolfo.demo.scores import DIGIT_SCORES
-
-        known = DIGIT_SCORES
+    known = known_scores(settings, bases, workspace)
     naturals = natural_samplings(settings, axes, workspace) if paths else {}
     sampling = next(iter(naturals.values()), None)
+    if any(score.compares for score in known.values()):  # with the base by itself, read as it says
+        alone = [{"a": name} for name in bases if name]
+        naturals |= {
+            models_key(models): natural_sampling(replace(settings, models=models), workspace) for models in alone
+        }
     identity = {name: mark(path) for name, path in paths.items()}
     plan = make_plan(settings, known, sampling=sampling, identity=identity, naturals=naturals)
     _check_names(plan, workspace)
-    _check_prompts(plan)
+    check_prompts(plan)
+    if needed(plan):
+        reference_of(plan, plan.cells[0])
     return plan
 
 
@@ -89,31 +93,6 @@ def natural_sampling(settings: StudySettings, workspace: Workspace) -> Any:
         return choose_sampling(recipe, files, workspace.said).sampling
 
 
-def scores(workspace: Workspace, bases: Sequence[str | None]) -> dict[str, Score]:
-    """The scores that may be named for these models, and in which order: the digits laboratory's first for its own."""
-    from lib_astolfo.scoring.general import SCORES
-
-    if all(name and is_digits(workspace.resolve(name)) for name in bases):
-        return all_scores()
-    return dict(SCORES)
-
-
-def all_scores() -> dict[str, Score]:
-    """Every score there is, by name; the digits laboratory's win where names are equal."""
-    from lib_astolfo.demo.scores import DIGIT_SCORES
-    from lib_astolfo.scoring.general import SCORES
-
-    return {**DIGIT_SCORES, **{name: score for name, score in SCORES.items() if name not in DIGIT_SCORES}}
-
-
-def is_digits(path: Path) -> bool:
-    from lib_astolfo.checkpoints.metadata import ARCHITECTURE
-    from lib_astolfo.checkpoints.reader import CheckpointFile
-
-    with CheckpointFile.open(path) as file:
-        return file.metadata.get(ARCHITECTURE) == "digits"
-
-
 def _check_names(plan: Plan, workspace: Workspace) -> None:
     """Samplers and schedules are those of the host that draws."""
     samplers = plan.axes.get("sampler", (plan.settings.sampler,))
@@ -121,21 +100,6 @@ def _check_names(plan: Plan, workspace: Workspace) -> None:
         workspace.host.check_names(sampler, "")
     for schedule in plan.axes.get("schedule", (plan.settings.schedule,)):
         workspace.host.check_names(samplers[0], schedule)
-
-
-def _check_prompts(plan: Plan) -> None:
-    """The digits laboratory's scores must know what each prompt asks for."""
-    from lib_astolfo.demo.digits import parse
-    from lib_astolfo.demo.scores import DIGIT_SCORES
-
-    if not any(score.function is DIGIT_SCORES[name].function for name, score in plan.scores.items() if name in ASKING):
-        return
-    for index, prompt in enumerate(plan.axes.get("prompt", plan.settings.prompts)):
-        try:
-            parse(prompt)
-        except BadInput as error:
-            expected = f"{error.expected}; for other prompts name other scores"
-            raise BadInput(f"prompts[{index}]", error.found, expected) from error
 
 
 def check_unchanged(plan: Plan, workspace: Workspace) -> None:

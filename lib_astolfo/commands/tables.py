@@ -61,11 +61,14 @@ def methods() -> list[dict[str, Any]]:
 
 
 def scores() -> list[dict[str, Any]]:
-    """All scores; ``limit`` is the best value that can be reached, near which a score stops telling cells apart."""
-    from lib_astolfo.demo.scores import DIGIT_SCORES
-    from lib_astolfo.scoring.general import SCORES
+    """All scores; ``limit`` is the best value that can be reached, near which a score stops telling cells apart.
 
-    return [
+    ``detector``: of failures; it warns and does not choose. ``options``: what must or may be given with the name.
+    """
+    from lib_astolfo.demo.scores import DIGIT_SCORES
+    from lib_astolfo.scoring.registry import MAKERS, SCORES
+
+    needing_nothing = [
         {
             "name": score.name,
             "better": score.better,
@@ -74,6 +77,32 @@ def scores() -> list[dict[str, Any]]:
             "limit": score.limit,
             "least_pictures": score.least,
             "digits_only": score.name in DIGIT_SCORES,
+            "detector": score.alarm,
+            "options": _options(score.name),
         }
         for score in {**SCORES, **DIGIT_SCORES}.values()
     ]
+    known = {entry["name"] for entry in needing_nothing}  # where both are, options make another score of the name
+    return needing_nothing + [
+        {
+            "name": maker.name,
+            "better": maker.better,
+            "unit": "",
+            "help": maker.help,
+            "limit": maker.limit,
+            "least_pictures": maker.least,
+            "digits_only": False,
+            "detector": False,
+            "options": _options(maker.name),
+        }
+        for maker in MAKERS.values()
+        if maker.name not in known
+    ]
+
+
+def _options(name: str) -> dict[str, Any]:
+    """What may be given with a score's name; the first one without its own name."""
+    from lib_astolfo.scoring.registry import MAKERS
+
+    options = MAKERS[name].options if name in MAKERS else ()
+    return {option.name: {"help": option.help, "needed": option.needed} for option in options}

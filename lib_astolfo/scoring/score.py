@@ -1,7 +1,7 @@
-"""What a score is, and the scores that need no taste and no model.
+"""What a score is: one function of pictures and their prompts, which says by which side of it pictures are better.
 
-A score is one function of pictures and their prompts. More of them (the digits laboratory's, a user's own) are added
-by handing another dict of the same shape to :func:`lib_astolfo.search.study.run`; nothing is registered by importing.
+Nothing is registered by importing: ``general.SCORES`` and ``detectors.DETECTORS`` are plain dicts of scores,
+``makers.MAKERS`` of what makes one out of options (a folder, a file); others hand a dict of their own to the study.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from lib_astolfo.errors import BadInput
 
-ScoreFunction = Callable[[np.ndarray, "list[str]"], "ScoreValues"]
+ScoreFunction = Callable[..., "ScoreValues"]  # (pictures, prompts), and the ScoreContext where the score compares
 Better = str | float  # "lower", "higher", "none", or the value to come near to
 
 
@@ -38,9 +38,28 @@ class ScoreValues:
         return cls(float(values.mean()), error, values)
 
 
+@dataclass(frozen=True, eq=False)
+class ScoreContext:
+    """What a score that compares is told besides the pictures.
+
+    ``reference`` uint8 [N,h,w,3]: the pictures of the study's reference (the base by itself) for the same prompts and
+    seeds in the same order, made smaller where they are large.
+    """
+
+    reference: np.ndarray | None = None
+
+    def first(self, count: int) -> ScoreContext:
+        """The context of the first pictures."""
+        return self if self.reference is None else ScoreContext(self.reference[:count])
+
+
 @dataclass(frozen=True)
 class Score:
     """A named score: ``function(pictures uint8 [N,H,W,3], prompts) -> ScoreValues``.
+
+    ``compares``: the function takes a ScoreContext with a reference as its third argument.
+    ``alarm``: a detector of failures: it warns, and chooses no winner unless it is named as the one that does.
+    ``mark``: tells the files and options behind it from others; scores of other marks are not comparable.
 
     ``better`` says which way is better ("lower", "higher"), that neither is ("none"), or the value to come near to.
     ``limit`` is the best value that can be reached, where there is one (1.0 for an accuracy): a score at its limit
@@ -54,10 +73,22 @@ class Score:
     help: str = ""
     limit: float | None = None
     least: int = 1  # pictures that it needs
+    alarm: bool = False
+    compares: bool = False
+    mark: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.better, str) and self.better not in ("lower", "higher", "none"):
             raise BadInput(f"score {self.name}: better", repr(self.better), "lower, higher, none or a number")
+
+    def measure(self, pictures: np.ndarray, prompts: Sequence[str], context: ScoreContext | None = None) -> ScoreValues:
+        """The score of these pictures. Errors: BadInput where it compares and there is no reference to compare with."""
+        if not self.compares:
+            return self.function(pictures, list(prompts))
+        if context is None or context.reference is None or len(context.reference) != len(pictures):
+            found = "none" if context is None or context.reference is None else f"{len(context.reference)} pictures"
+            raise BadInput(f"score {self.name}: reference", found, f"one for each of the {len(pictures)} pictures")
+        return self.function(pictures, list(prompts), context)
 
     @property
     def decides(self) -> bool:

@@ -65,4 +65,4 @@ def _fresh(plan: Plan, cell: CellResult, pictures: int) -> Plan:
     seed = (cell.cell.values.get("seed", plan.settings.seed) + FRESH_SEEDS) % 2**32
     axes = {name: [plain(value)] for name, value in cell.cell.values.items() if name != "seed"}
     settings = replace(plan.settings, axes=axes, pictures=pictures, seed=seed)
-    return make_plan(settings, plan.scores, sampling=plan.natural, identity=plan.identity)
+    return make_plan(settings, plan.scores, sampling=plan.natural, identity=plan.identity, naturals=plan.naturals)

@@ -12,9 +12,10 @@ import numpy as np
 
 from lib_astolfo.errors import AstolfoError, Failed
 from lib_astolfo.hosts.base import Host, Picture
-from lib_astolfo.scoring.score import Score, ScoreValues
+from lib_astolfo.scoring.score import Score, ScoreContext, ScoreValues
 from lib_astolfo.search import sheet
 from lib_astolfo.search.plan import Cell, Plan
+from lib_astolfo.search.reference import References
 from lib_astolfo.search.store import CellResult, pictures_folder
 
 if TYPE_CHECKING:
@@ -59,21 +60,31 @@ class Drawer:
     drawn: list[Picture] = field(default_factory=list)  # of it
     began: float = 0.0
     network: float = 0.0  # seconds in ``host.generate`` so far
+    references: References = field(init=False)  # of the scores that compare, drawn in turns of their own
+
+    def __post_init__(self) -> None:
+        self.references = References(self.plan, self.host, self.live, self.folder, self.report)
+        self.references.wanted = lambda lock: self._wanted(lock, 0.0)
 
     def turn(self, cells: Cells) -> bool:
         """Draw for a while; False if there was nothing to draw."""
+        if self.cell is not None and self.references.missing(self.cell):
+            self.references.turn(self.cell)
+            return True
         with self.host.lock() as lock:
             if self.cell is None:
                 self._start(cells.take(None))
             if self.cell is None:
                 return False
             first = self.cell
+            if self.references.missing(first):
+                return True
             self.host.load(self.plan.models_of(first)["a"])
             start = time.monotonic()
             live = self.live()
             with live.temporarily(self.plan.recipe(first)):
                 until = start + max(HOLD_SECONDS, HOLD_APPLIES * (time.monotonic() - start))
-                while self.cell is not None and self._base(self.cell) == self._base(first):
+                while self.cell is not None and self._goes_on(first, self.cell):
                     held = self.cell
                     self._batch(cells)
                     if self.cell is not None and self._wanted(lock, until):
@@ -94,6 +105,10 @@ class Drawer:
         if self.plan.weights_key(cell) != self.plan.weights_key(held):
             recipe, live = self.plan.recipe(cell), self.live()
             live.restore() if recipe is None else live.apply(recipe)
+
+    def _goes_on(self, first: Cell, cell: Cell) -> bool:
+        """Whether a cell can be drawn in the turn that began with the first one."""
+        return self._base(cell) == self._base(first) and not self.references.missing(cell)
 
     def _base(self, cell: Cell) -> str:
         return self.plan.models_of(cell)["a"]
@@ -117,14 +132,14 @@ class Drawer:
         hopeless = False
         if len(self.drawn) == self.look < len(requests):
             prompts = [request.prompt for request in requests[: self.look]]
-            hopeless = cells.hopeless(cell, evaluate(self.plan.scores, self.drawn, prompts, least=True))
+            hopeless = cells.hopeless(cell, self._scores(cell, prompts))
         if hopeless or len(self.drawn) == len(requests):
             self._finish(cells, cell, [request.prompt for request in requests[: len(self.drawn)]])
         self.report(len(made), text)
 
     def _finish(self, cells: Cells, cell: Cell, prompts: list[str]) -> None:
         name = f"{CELLS_FOLDER}/{self.plan.slug(cell)}.png"
-        scores = evaluate(self.plan.scores, self.drawn, prompts, least=len(prompts) < self.plan.settings.pictures)
+        scores = self._scores(cell, prompts)
         images = [picture.image for picture in self.drawn]
         infotext = self.drawn[0].infotext
         if self.plan.settings.sub_images:
@@ -135,9 +150,20 @@ class Drawer:
         cells.finish(CellResult(cell, scores, name, infotext, time.monotonic() - self.began))
         self._start(cells.take(cell))
 
+    def _scores(self, cell: Cell, prompts: list[str]) -> dict[str, ScoreValues]:
+        """Of the pictures drawn so far; before they are all there, those alone that need no more."""
+        context = self.references.of(cell).first(len(prompts))
+        few = len(prompts) < self.plan.settings.pictures
+        return evaluate(self.plan.scores, self.drawn, prompts, context, least=few)
+
 
 def evaluate(
-    scores: Mapping[str, Score], pictures: Sequence[Picture], prompts: list[str], *, least: bool = False
+    scores: Mapping[str, Score],
+    pictures: Sequence[Picture],
+    prompts: list[str],
+    context: ScoreContext | None = None,
+    *,
+    least: bool = False,
 ) -> dict[str, ScoreValues]:
     """Every score of these pictures; Failed names the score that broke. ``least``: those alone that need no more."""
     array = np.stack([np.asarray(picture.image.convert("RGB")) for picture in pictures])
@@ -146,7 +172,7 @@ def evaluate(
         if least and score.least > len(pictures):
             continue
         try:
-            values[name] = score.function(array, list(prompts))
+            values[name] = score.measure(array, prompts, context)
         except AstolfoError:
             raise
         except (ValueError, IndexError, KeyError, ArithmeticError) as error:

@@ -99,7 +99,8 @@ def _plan(values: Mapping[str, Any]) -> Plan:
     known = {field.name for field in fields(StudySettings)}
     settings = StudySettings(**{name: value for name, value in values["settings"].items() if name in known})
     axes = {name: tuple(_value(name, one) for one in given) for name, given in values["axes"].items()}
-    scores = {one["name"]: Score(function=_over, **{n: one[n] for n in MEASURES}) for one in values["scores"]}
+    measured = [{name: one[name] for name in MEASURES if name in one} for one in values["scores"]]
+    scores = {one["name"]: Score(function=_over, **one) for one in measured}
     combinations = itertools.product(*axes.values())
     cells = tuple(Cell(index, dict(zip(axes, combined, strict=True))) for index, combined in enumerate(combinations))
     return Plan(

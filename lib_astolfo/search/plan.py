@@ -194,6 +194,11 @@ class Plan:
         kept["axes"] = sorted(self.axes)
         if self.settings.vary_seeds:
             kept["vary_seeds"] = True
+        marks = {name: score.mark for name, score in self.scores.items() if score.mark}
+        if marks:  # of the files behind a score: figures by others are not comparable
+            kept["scores"] = marks
+        if any(score.compares for score in self.scores.values()):
+            kept["reference"] = {name: plain(value) for name, value in self.settings.reference.items()}
         return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lib_astolfo.errors import BadInput
 from lib_astolfo.scoring.score import Score, choose
+from lib_astolfo.scoring.wanted import names
 from lib_astolfo.search.axes import ALIASES, AXES, expand
 from lib_astolfo.search.settings import StudySettings
 
@@ -66,7 +67,7 @@ def chosen(settings: StudySettings, scores: Mapping[str, Score]) -> dict[str, Sc
     """The scores that were asked for; all that the number of pictures allows when none were named."""
     if not settings.scores:
         return {name: score for name, score in scores.items() if score.least <= settings.pictures}
-    chosen = choose(settings.scores, scores)
+    chosen = choose(names(settings.scores), scores)
     for score in chosen.values():
         if score.least > settings.pictures:
             raise BadInput("pictures", settings.pictures, f"at least {score.least} for the score {score.name}")
@@ -74,10 +75,13 @@ def chosen(settings: StudySettings, scores: Mapping[str, Score]) -> dict[str, Sc
 
 
 def primary(settings: StudySettings, scores: Mapping[str, Score]) -> Score | None:
-    """The score that chooses. One that can saturate (an accuracy) is refused when no other one decides beside it."""
+    """The score that chooses. One that can saturate (an accuracy) is refused when no other one decides beside it.
+
+    A detector of failures chooses only where it is named: a picture that has not failed is not yet a good one.
+    """
     deciding = [score for score in scores.values() if score.decides]
     unlimited = [score for score in deciding if score.limit is None]
-    if deciding and not unlimited:
+    if any(not score.alarm for score in deciding) and not unlimited:
         expected = "another score that has a better side beside it: it saturates, and then chooses by chance"
         raise BadInput("scores", ", ".join(score.name for score in deciding) + " alone", expected)
     if not settings.primary:

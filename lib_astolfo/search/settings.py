@@ -43,7 +43,8 @@ class StudySettings:
     height: int = 0
     uncond: Any = "host"  # host zero null comma, `average 0.7`, `text: words`
     prediction: str = ""  # eps, v, `v ztsnr`, x0, `rf shift 3`, `mixed 0.5`; empty: what the trained model says
-    scores: list[str] = field(default_factory=list)  # empty: all that fit
+    scores: Any = field(default_factory=list)  # names, or `{name: folder or options}`; empty: all that fit
+    reference: dict[str, Any] = field(default_factory=dict)  # values of axes to compare with; empty: the base by itself
     primary: str = ""  # the score that chooses the winner; empty: the first that has a better side
     batch: int = 16  # pictures drawn at once, and between two reports of progress
     thumbnail: int = 512  # longest side, in pixels, of a picture in the sheets

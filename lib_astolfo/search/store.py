@@ -21,7 +21,7 @@ PICTURES_FOLDER = "pictures"
 STUDY = "study.json"
 VERSION = 1
 GRID, SEARCH = "grid", "search"  # whose cells are all planned, and whose cells come as it goes on
-MEASURES = ("name", "better", "unit", "help", "limit", "least")  # of a score, without its function
+MEASURES = ("name", "better", "unit", "help", "limit", "least", "alarm")  # of a score, without its function
 
 
 @dataclass(frozen=True)
