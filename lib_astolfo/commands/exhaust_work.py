@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_astolfo.errors import AstolfoError, BadInput, Stopped
-from lib_astolfo.search.exhaustion import DRAWN, FAILED, Exhaustion, Model, Row, judge
+from lib_astolfo.search.exhaustion import DRAWN, FAILED, Exhaustion, Model, Row, judged
 from lib_astolfo.search.order import drawing_order
 from lib_astolfo.search.store import CellResult, CellStore
 
@@ -57,8 +57,7 @@ class Work:
         rows = list(self._rows(index, folder, failures))
         scores = {} if subject.plan is None else subject.plan.scores
         primary = None if subject.plan is None else subject.plan.primary
-        judged = zip(rows, judge(rows, scores, primary), strict=True)
-        shown = tuple(replace(row, level=level, verdict=words) for row, (level, words) in judged)
+        shown = judged(rows, scores, primary, figures)
         return Model(subject.name, subject.said.describe(), shown, figures, note)
 
     def folder_of(self, index: int) -> Path:
@@ -97,7 +96,8 @@ class Work:
             if not left.cells:
                 return failures
             try:
-                run(left, self.workspace.host, live, folder, on_cell=on_cell, **told)
+                if run(left, self.workspace.host, live, folder, on_cell=on_cell, **told).stopped:
+                    raise Stopped("stopped")
                 return failures
             except Stopped:
                 raise

@@ -6,7 +6,7 @@ A combination that was not drawn stands in the table too, with the reason.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lib_astolfo.search.statistics import CHOSEN, worse
 from lib_astolfo.search.store import CellResult
 
 DRAWN, SAME, SENSELESS, FAILED, WAITING = "drawn", "same", "senseless", "failed", "waiting"
-BEST, GOOD, WORSE, BROKEN, OPEN = "best", "good", "worse", "broken", "open"  # levels of a verdict
+BEST, GOOD, DOUBT, WORSE, BROKEN, OPEN = "best", "good", "doubt", "worse", "broken", "open"  # levels of a verdict
 MANY = 0.5  # share of a cell's pictures with one failure from which the cell is broken
 SURE = 0.3  # nats by which the probe's reading must be better than this one
 
@@ -96,6 +96,24 @@ def family_of(prediction: str) -> str:
     return prediction.split(" ")[0]
 
 
+def judged(
+    rows: Sequence[Row], scores: Mapping[str, Score], primary: Score | None, probe: Mapping[str, Any] | None
+) -> tuple[Row, ...]:
+    """The rows of a model with level and verdict: what the pictures say, and whether the probe says something else."""
+    return tuple(
+        _with_probe(replace(row, level=level, verdict=words), probe)
+        for row, (level, words) in zip(rows, judge(rows, scores, primary), strict=True)
+    )
+
+
+def _with_probe(row: Row, probe: Mapping[str, Any] | None) -> Row:
+    """A row that looks good is doubtful where the probe clearly prefers another prediction: pictures are few."""
+    gap = errors(probe).get(family_of(row.prediction), 0.0)
+    if row.level not in (BEST, GOOD) or gap < SURE:
+        return row
+    return replace(row, level=DOUBT, verdict=f"{row.verdict}; but {reading_words(row, probe)}")
+
+
 def judge(rows: Sequence[Row], scores: Mapping[str, Score], primary: Score | None) -> Iterator[tuple[str, str]]:
     """Level and words for each of a model's rows, from its pictures: failures first, then against the best row."""
     broken = [alarms(row, scores) for row in rows]
@@ -153,7 +171,7 @@ def reading_words(row: Row, probe: Mapping[str, Any] | None) -> str:
     """What the probe says of this row's prediction; "" without a probe, or for readings that it does not measure."""
     gaps = errors(probe)
     own = gaps.get(family_of(row.prediction))
-    if probe is None or own is None:
+    if probe is None or own is None or row.status == SENSELESS:
         return ""
     if own == 0.0:
         return "the probe agrees with this prediction"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -16,6 +17,7 @@ from PIL import Image, ImageDraw
 from lib_astolfo.search.exhaustion import (
     BEST,
     BROKEN,
+    DOUBT,
     DRAWN,
     GOOD,
     WORSE,
@@ -44,13 +46,14 @@ PAGE, SHEET, TABLE, FIGURES = "exhaustion.html", "exhaustion.png", "exhaustion.c
 TITLE = "Models under every prediction and uncond"
 SIDE, NAME, GAP = 176, 300, 10
 STYLE = Path(__file__).with_name("report.css")
-MARKS = {BEST: "best", GOOD: "good", WORSE: "worse", BROKEN: "broken"}
-COLOURS = {BEST: "#009e73", GOOD: "#56b4e9", WORSE: "#98a2b3", BROKEN: MARK}
+MARKS = {BEST: "best", GOOD: "good", DOUBT: "doubt", WORSE: "worse", BROKEN: "broken"}
+COLOURS = {BEST: "#009e73", GOOD: "#56b4e9", DOUBT: "#e69f00", WORSE: "#98a2b3", BROKEN: MARK}
 _STYLE = """
 table.exhaustion td { vertical-align: top; text-align: left; white-space: normal; min-width: 150px; max-width: 230px }
 table.exhaustion th { text-align: left; white-space: normal; vertical-align: top }
 table.exhaustion img { display: block; width: 100%; max-width: 200px; border: 3px solid transparent; }
-td.best img { border-color: #009e73 } td.good img { border-color: #56b4e9 } td.broken img { border-color: #d55e00 }
+td.best img { border-color: #009e73 } td.good img { border-color: #56b4e9 } td.doubt img { border-color: #e69f00 }
+td.broken img { border-color: #d55e00 }
 td.none { opacity: .7; font-style: italic }
 """
 
@@ -86,8 +89,9 @@ def unconds(table: Exhaustion) -> list[str]:
 def sheet(table: Exhaustion) -> Image.Image:
     """One picture: a line for each model and prediction, a column for each uncond, frames in the verdicts' colours."""
     across, down = unconds(table), [(model, line) for model in table.models for line in lines(model)]
-    top, step = MARGIN + 66, SIDE + 40
-    whole = Image.new("RGB", (MARGIN + NAME + len(across) * (SIDE + GAP) + MARGIN, top + len(down) * step + 8), PAPER)
+    top = MARGIN + 66
+    places = list(itertools.accumulate((_height(line) for _, line in down), initial=top))
+    whole = Image.new("RGB", (MARGIN + NAME + len(across) * (SIDE + GAP) + MARGIN, places[-1] + 8), PAPER)
     draw = ImageDraw.Draw(whole)
     draw.text((MARGIN, MARGIN - 6), TITLE, font=font(20, bold=True), fill=INK)
     for column, words in enumerate(across):
@@ -96,7 +100,7 @@ def sheet(table: Exhaustion) -> Image.Image:
     _legend(draw, whole.width)
     before = ""
     for number, (model, line) in enumerate(down):
-        y = top + number * step
+        y = places[number]
         if model.name != before:
             draw.line((MARGIN, y - 4, whole.width - MARGIN, y - 4), fill=LINE, width=2)
         _line_name(draw, (MARGIN, y), model, line[0], first=model.name != before)
@@ -104,6 +108,17 @@ def sheet(table: Exhaustion) -> Image.Image:
         for row in line:
             _cell(whole, (MARGIN + NAME + across.index(row.uncond) * (SIDE + GAP), y), row, table)
     return whole
+
+
+def _height(line: Sequence[Row]) -> int:
+    """Of a line in pixels; one without pictures holds its reasons alone."""
+    if any(row.cell is not None for row in line):
+        return SIDE + 40
+    return 34 + 16 * max(len(_reason(row)) for row in line)
+
+
+def _reason(row: Row) -> list[str]:
+    return _wrapped(f"{row.status}: {row.reason}", SIDE - 16, 12)[:9]
 
 
 def _legend(draw: ImageDraw.ImageDraw, width: int) -> None:
@@ -138,9 +153,9 @@ def _wrapped(words: str, width: int, size: int) -> list[str]:
 def _cell(whole: Image.Image, at: tuple[int, int], row: Row, table: Exhaustion) -> None:
     draw, (x, y) = ImageDraw.Draw(whole), at
     if row.cell is None:
-        draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), outline=LINE)
-        for number, part in enumerate(_wrapped(f"{row.status}: {row.reason}", SIDE - 16, 12)[:9]):
-            draw.text((x + 8, y + 10 + 16 * number), part, font=font(12), fill=SOFT)
+        draw.rectangle((x, y, x + SIDE - 1, y + 18 + 16 * len(_reason(row))), outline=LINE)
+        for number, part in enumerate(_reason(row)):
+            draw.text((x + 8, y + 8 + 16 * number), part, font=font(12), fill=SOFT)
         return
     picture = pictures(table, row)
     picture.thumbnail((SIDE, SIDE))
