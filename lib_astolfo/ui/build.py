@@ -12,6 +12,8 @@ from .server import style
 if TYPE_CHECKING:
     from lib_astolfo.commands.workspace import Workspace
 
+NOT_SAVED = "do_not_save_to_config"
+
 
 def build(workspace: Workspace) -> gr.Blocks:
     """The page: the strip with the running job above the sub-tabs. Call it outside of any other ``Blocks``."""
@@ -39,6 +41,9 @@ def build(workspace: Workspace) -> gr.Blocks:
 def inside(workspace: Workspace, key: str = "") -> gr.Blocks:
     """The tab inside a WebUI's page, with that page's looks; it loads our script and style by itself.
 
+    The page's ui-config.json is told to leave it alone: it knows fields by their labels alone (modules/ui_loadsave.py,
+    ``add_component``), and would give one "Seed" or "Batch" the value of another sub-tab's.
+
     ``key``: what the script asks with where the page is open and the API is not.
     """
     with gr.Blocks(analytics_enabled=False) as page, gr.Column(elem_id="astolfo_page", elem_classes=["astolfo"]):
@@ -57,6 +62,8 @@ def inside(workspace: Workspace, key: str = "") -> gr.Blocks:
         fill_search(page)
         fill_train(page)
         fill_models(page)
+    for block in page.blocks.values():
+        setattr(block, NOT_SAVED, True)
     return page
 
 

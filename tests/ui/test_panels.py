@@ -126,11 +126,13 @@ def test_every_field_has_a_word_of_help(workspace: Workspace) -> None:
 
 
 def test_a_host_can_render_the_page_inside_its_own(workspace: Workspace) -> None:
-    page = build.build(workspace)
+    page = build.inside(workspace)
     with gr.Blocks() as outer, gr.Tabs(), gr.TabItem("Astolfo"):
         page.render()
     ids = [component["props"].get("elem_id") for component in outer.get_config_file()["components"]]
     assert "astolfo_lab_draw" in ids
+    kept = [block for block in page.blocks.values() if not getattr(block, "do_not_save_to_config", False)]
+    assert kept == [], "a WebUI's ui-config.json knows fields by their labels, and several have one label"
 
 
 def test_only_compat_knows_versions() -> None:
