@@ -133,7 +133,8 @@ def test_a_vote_taken_back_is_asked_again(client: TestClient, folder: Path) -> N
     ("change", "where"),
     [
         ({"answer": "both"}, "answer"), ({"left": "up"}, "left"), ({"picture": 3}, "first, second, picture"),
-        ({"picture": -1}, "first, second, picture"), ({"picture": "x"}, "picture"), ({"first": "none"}, "first, second"),
+        ({"picture": -1}, "first, second, picture"), ({"picture": "x"}, "picture"),
+        ({"first": "none"}, "first, second"),
         ({"voter": "x" * 99}, "voter"), ({"voter": "a\nb"}, "voter"), ({"id": "x" * 65}, "id"), ({"odd": 1}, "odd"),
         ({"first": None}, "first"), ({"first": {"a": 1}}, "first"),
     ],

@@ -27,7 +27,8 @@ def picture(values: Mapping[str, Any], index: int) -> Image.Image:
 
 def infotext(plan: Plan, values: Mapping[str, Any]) -> str:
     prompt = values.get("prompt", plan.settings.prompts[0])
-    return f"{prompt}\nSteps: 8, Sampler: Euler, CFG scale: {values.get('cfg', 4)}, Seed: {plan.settings.seed}, Size: 16x16"
+    facts = {"Steps": 8, "CFG scale": values.get("cfg", 4), "Seed": plan.settings.seed, "Size": f"{SIDE}x{SIDE}"}
+    return f"{prompt}\n" + ", ".join(f"{name}: {value}" for name, value in facts.items())
 
 
 def write(folder: Path, axes: Mapping[str, Any] | None = None, *, cells: int | None = None, **more: Any) -> Plan:
