@@ -103,7 +103,7 @@ def score_makers() -> list[str]:
 
 
 def _needs(score: dict[str, Any]) -> bool:
-    return any(option.get("needed") for option in score.get("options") or ())
+    return any(option["needed"] for option in score["options"].values())
 
 
 def not_auto(value: Any) -> Any:

@@ -46,7 +46,7 @@ Show = Callable[..., Any]
 
 @pytest.fixture
 def show(chromium: Any) -> Iterator[Show]:
-    """``show(address, width=, height=, theme=)``: the page once a cell is there. What the browser complains of fails."""
+    """``show(address, width=, height=, theme=)``: the page once a cell is there. The browser must not complain."""
     complaints: list[str] = []
     pages = []
 
