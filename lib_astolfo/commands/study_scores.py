@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .workspace import Workspace
 
+CACHE = "scores"  # in the outputs folder
 ASKING = ("near", "accuracy", "frechet")  # of the digits laboratory: they must know what was asked for
 
 
@@ -32,7 +33,8 @@ def known_scores(settings: StudySettings, bases: Sequence[str | None], workspace
     if not settings.scores:
         return DIGIT_SCORES if "near" in known else known
     prompts = _prompts(settings)
-    around = Surroundings(finder(workspace), workspace.free_paths, prompts, settings.pictures)
+    cache = workspace.host.folders.outputs / CACHE
+    around = Surroundings(finder(workspace), workspace.free_paths, prompts, settings.pictures, cache)
     return made(read(settings.scores), known, MAKERS, around)
 
 

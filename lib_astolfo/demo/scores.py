@@ -16,10 +16,10 @@ import numpy as np
 
 from lib_astolfo.demo import digits
 from lib_astolfo.errors import BadInput
+from lib_astolfo.scoring import frechet as distances
 from lib_astolfo.scoring.score import Score, ScoreValues
 
 HELD_OUT_BRIGHTNESS = 0.3152  # mean ink of the 500 held-out digits as the VAE draws them; a test computes it again
-_FOLDS = 16  # groups of the jackknife behind the Frechet distance's standard error
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,12 @@ def frechet(pictures: np.ndarray, prompts: list[str]) -> ScoreValues:
     only. The standard error is a jackknife over 16 groups and knows nothing of that bias. At least 32 pictures.
     """
     ink = shrink(pictures).max(axis=1)
-    if len(ink) < 2 * _FOLDS:
-        raise BadInput("score frechet", f"{len(ink)} pictures", f"at least {2 * _FOLDS}")
+    if len(ink) < distances.LEAST:
+        raise BadInput("score frechet", f"{len(ink)} pictures", f"at least {distances.LEAST}")
     known = reference()
     counts = np.bincount([want.digit for want in _asked(pictures, prompts)], minlength=10)
-    real = _gaussian(known.held_out, (counts / np.bincount(known.held_out_labels, minlength=10))[known.held_out_labels])
-    mean = _frechet(_gaussian(ink), real)
-    fold = np.arange(len(ink)) % _FOLDS
-    left_out = np.array([_frechet(_gaussian(ink[fold != index]), real) for index in range(_FOLDS)])
-    error = float(np.sqrt((_FOLDS - 1) * np.var(left_out)))
+    shares = (counts / np.bincount(known.held_out_labels, minlength=10))[known.held_out_labels]
+    mean, error, _ = distances.jackknifed(ink, distances.gaussian(known.held_out, shares))
     return ScoreValues(mean, error, None)
 
 
@@ -154,7 +151,7 @@ DIGIT_SCORES: dict[str, Score] = {
             "lower",
             "",
             "pixel Frechet distance to real digits; compare equal numbers only",
-            least=2 * _FOLDS,
+            least=distances.LEAST,
         ),
         Score(
             "brightness", brightness, HELD_OUT_BRIGHTNESS, "", f"mean ink; real digits have {HELD_OUT_BRIGHTNESS:.3f}"
@@ -192,15 +189,3 @@ def _near_in(block: np.ndarray, examples: np.ndarray, colour: str) -> float:
     rgb = np.array(digits.COLOURS[colour])
     distances = np.linalg.norm(rgb[None, :, None] * examples[:, None] - block, axis=(1, 2))
     return float(distances.min() / np.sqrt(rgb.sum()))
-
-
-def _gaussian(points: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    return np.average(points, axis=0, weights=weights), np.cov(points.T, aweights=weights)
-
-
-def _frechet(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> float:
-    """|m1-m2|² + tr(C1 + C2 - 2 (C1 C2)^½), by way of the symmetric C2^½ C1 C2^½."""
-    values, vectors = np.linalg.eigh(other[1])
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ one[1] @ root).clip(min=0)).sum()
-    return float(((one[0] - other[0]) ** 2).sum() + np.trace(one[1]) + np.trace(other[1]) - 2 * cross)

@@ -21,7 +21,8 @@ _NEEDED = object()
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a maker. ``kind``: path (a file or a folder), text, number, or function (a file and its name)."""
+    """An option of a maker. ``kind``: path (a file or a folder), text, side (a word or a number), or function (in a
+    file)."""
 
     name: str
     kind: str
@@ -37,12 +38,13 @@ class Option:
 @dataclass(frozen=True)
 class Given:
     """What a maker gets: the name to be shown, the options by name (paths resolved), and of the study its prompts and
-    how many pictures a cell has."""
+    how many pictures a cell has; ``cache`` is a folder in which a score may keep what took long, None for none."""
 
     name: str
     options: Mapping[str, Any]
     prompts: tuple[str, ...] = ()
     pictures: int = 1
+    cache: Path | None = None
 
     def where(self, option: str) -> str:
         """The key for an error."""
@@ -65,12 +67,13 @@ class Maker:
 @dataclass(frozen=True)
 class Surroundings:
     """Where scores are made: ``locate`` finds files that may be read; ``own``: whether functions out of files may be
-    run, which is the right of the machine's owner alone."""
+    run, which is the right of the machine's owner alone. ``cache``: where they may keep what took long."""
 
     locate: Locate
     own: bool = False
     prompts: tuple[str, ...] = ()
     pictures: int = 1
+    cache: Path | None = None
 
 
 def made(
@@ -89,7 +92,7 @@ def _made(one: Wanted, known: Mapping[str, Score], makers: Mapping[str, Maker], 
         if one.kind in known:
             raise BadInput(f"scores.{one.name}", repr(one.main or dict(one.options)), "nothing: it has no options")
         raise BadInput("scores", repr(one.kind), f"one of {', '.join(sorted({*known, *makers}))}")
-    return maker.make(Given(one.name, _options(one, maker, around), around.prompts, around.pictures))
+    return maker.make(Given(one.name, _options(one, maker, around), around.prompts, around.pictures, around.cache))
 
 
 def _options(one: Wanted, maker: Maker, around: Surroundings) -> dict[str, Any]:
@@ -113,10 +116,8 @@ def _value(option: Option, given: Mapping[str, Any], name: str, around: Surround
         if option.needed:
             raise BadInput(where, "nothing", option.help)
         return option.default
-    if option.kind == "number":
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadInput(where, repr(value), f"a number: {option.help}")
-        return value
+    if option.kind == "side" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
     if not isinstance(value, str) or not value.strip():
         raise BadInput(where, repr(value), option.help)
     if option.kind == "function":
