@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.hosts.webui.baking import V1, draw_baked, lora, picture, undo, usual
 from tests.hosts.webui.calls import Refused, apart
+from tests.hosts.webui.runs import LINE, RATES, act, at_step, end_all, job, make_data, ratio, start, until
 from tests.hosts.webui.stage import Host, Stage
 from tests.hosts.webui.test_xyz import grid
 from tests.hosts.webui.training import INSIDE, digest, with_extensions
 
-PATIENCE = 300.0
-DATA = "suite"
-LINE = "Astolfo merge"
 KINDS = ("delta", "full", "in_place", "lora", "lokr")
-#: Learning rates by which a few steps are seen; others have 1e-3.
-RATES = {"lora": 5e-2, "lokr": 5e-2}
 
 
 @pytest.fixture(scope="module")
 def trainer(stage: Stage) -> Iterator[Host]:
     with with_extensions(stage, INSIDE) as host:
-        folder = stage.data / "outputs" / "datasets" / DATA
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in range(4):
-            values = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-            Image.fromarray(values).save(folder / f"{number}.png")
-            (folder / f"{number}.txt").write_text(f"a red cat, number {number}", "utf-8")
+        make_data(stage)
         yield host
 
 
@@ -48,68 +35,6 @@ def free(trainer: Host) -> Iterator[Host]:
     trainer.load(usual(trainer))
     picture(trainer)
     assert digest(trainer) == before
-
-
-def body(host: Host, **more: Any) -> dict[str, Any]:
-    """What POST /train takes; it ends when it is stopped."""
-    kind = more.get("form", {}).get("kind", "delta")
-    return {
-        "model": f"{usual(host)}.safetensors",
-        "data": {
-            "sources": [{"path": DATA}],
-            "buckets": {"width": 64, "height": 64, "smallest": 64, "longest": 64, "steps": 64},
-        },
-        "plan": {"epochs": 10000, "rate": RATES.get(kind, 1e-3)},
-        "batch": 1,
-        "accumulate": 1,
-        "watch": {"validation": {"every": 0}, "tensorboard": False},
-        "snapshots": {"epochs": 0, "dtype": "fp32"},
-        **more,
-    }
-
-
-def start(host: Host, **more: Any) -> str:
-    return str(host.client.call("POST", f"{V1}/train", body(host, **more))["id"])
-
-
-def job(host: Host, name: str) -> dict[str, Any]:
-    return dict(host.client.get(f"{V1}/jobs/{name}"))
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-    return found
-
-
-def at_step(host: Host, name: str, step: int) -> dict[str, Any]:
-    """The job when it has made so many steps."""
-
-    def there() -> dict[str, Any]:
-        found = job(host, name)
-        assert found["state"] in ("queued", "running"), (found["state"], found["error"], found["result"])
-        at = found["progress"]
-        return found if at["text"].startswith("step") and at["done"] >= step else {}
-
-    return dict(until(there))
-
-
-def act(host: Host, name: str, what: str, *states: str) -> dict[str, Any]:
-    """Pause, resume, stop or cancel, and wait for one of the states."""
-    host.client.post(f"{V1}/jobs/{name}/{what}", {})
-    return dict(until(lambda: found if (found := job(host, name))["state"] in states else {}))
-
-
-def end_all(host: Host) -> None:
-    for one in host.client.get(f"{V1}/jobs"):
-        if one["state"] in ("queued", "running", "paused", "stopping"):
-            act(host, one["id"], "cancel", "done", "stopped", "failed")
-
-
-def ratio(host: Host, value: float) -> None:
-    host.client.call("PUT", f"{V1}/live", {"training": {"ratio": value}})
 
 
 def test_pictures_while_it_trains_and_none_of_it_after_a_discard(free: Host) -> None:

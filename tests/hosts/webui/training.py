@@ -17,7 +17,7 @@ START = Start(flags=("--no-prompt-history",))
 
 
 @contextmanager
-def with_extensions(stage: Stage, *folders: Path) -> Iterator[Host]:
+def with_extensions(stage: Stage, *folders: Path, start: Start = START) -> Iterator[Host]:
     """The WebUI with extensions of the suite."""
     stage.stop()
     places = [stage.data / "extensions" / folder.name for folder in folders]
@@ -25,7 +25,7 @@ def with_extensions(stage: Stage, *folders: Path) -> Iterator[Host]:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(folder, target_is_directory=True)
     try:
-        yield stage.at(START)
+        yield stage.at(start)
     finally:
         stage.stop()
         for place in places:
