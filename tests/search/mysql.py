@@ -13,6 +13,7 @@ from pathlib import Path
 
 FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/libexec"
 START_SECONDS = 120.0
+SERVERS = {"postgresql": "server", "mysql": "mysql_server"}  # kind to the fixture with its URL
 
 
 def program(*names: str) -> str | None:

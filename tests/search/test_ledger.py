@@ -15,12 +15,10 @@ import pytest
 from lib_astolfo.errors import BadInput
 from lib_astolfo.search.databases import PART, Worker
 from lib_astolfo.search.ledger import Ledger
+from tests.search.mysql import SERVERS
 
 CELLS = [({"ratio": index / 10}, f"weights {index // 2}") for index in range(8)]
 Open = Callable[..., Ledger]
-
-
-SERVERS = {"postgresql": "server", "mysql": "mysql_server"}
 
 
 @pytest.fixture(params=["sqlite", *SERVERS])

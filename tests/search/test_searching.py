@@ -17,6 +17,7 @@ from lib_astolfo.search import searching
 from lib_astolfo.search.gathered import gathered
 from lib_astolfo.search.searching import fetch
 
+from .mysql import SERVERS
 from .toy import BEST, found, search_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,11 +110,11 @@ def test_killed_at_random_moments_it_gives_the_undisturbed_result(strategy: str,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", *SERVERS])
 def test_two_workers_one_killed_in_mid_cell(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     whole = search_of("refine", url_of(tmp_path / "whole"), tmp_path / "whole")
     whole.run()
-    url = url_of(tmp_path / "both") if kind == "sqlite" else request.getfixturevalue("server")
+    url = url_of(tmp_path / "both") if kind == "sqlite" else request.getfixturevalue(SERVERS[kind])
     killed, other = (worker(url, tmp_path / name, "refine", 0.03) for name in ("killed", "other"))
     assert killed.stdout is not None
     killed.stdout.readline()
