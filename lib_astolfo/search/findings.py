@@ -200,7 +200,7 @@ def disagreements(result: StudyResult, primary: Score) -> list[Disagreement]:
     mine = curves(result, primary)
     found = []
     for score in result.plan.scores.values():
-        if score is primary or score.better not in ("lower", "higher") or saturated(result, score):
+        if score is primary or score.alarm or score.better not in ("lower", "higher") or saturated(result, score):
             continue
         for curve, other in zip(mine, curves(result, score), strict=True):
             against = versus(score, curve.best, other.best)

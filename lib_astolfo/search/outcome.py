@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib_astolfo.scoring.score import Score, ScoreValues
-from lib_astolfo.search import findings, surface, table
+from lib_astolfo.search import agreeing, findings, surface, table
 from lib_astolfo.search.axes import AXES, plain, show
 from lib_astolfo.search.plan import Plan
 from lib_astolfo.search.store import CellResult
@@ -69,6 +69,7 @@ def as_dict(result: StudyResult, verdict: Verdict, files: Mapping[str, str], *mo
         "cells": [cell_as_dict(cell) for cell in result.cells],
         "files": dict(files),
         "table": table.text(result, primary) if primary is not None else "",
+        "agreements": agreeing.as_dict(result),
         "stopped": result.stopped,
         "seconds": round(result.seconds, 2),
     }

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from lib_astolfo.search import curves as curve_figures
-from lib_astolfo.search import sheet
+from lib_astolfo.search import report_scores, sheet
 from lib_astolfo.search.axes import AXES, show
 from lib_astolfo.search.findings import axis_words
 from lib_astolfo.search.table import Entry, Table, table
@@ -41,6 +41,9 @@ KINDS = {
     "ridge": "Ratio against CFG",
     "saturated": "A score that says nothing",
     "disagreement": "Scores disagree",
+    "conflict": "Scores name different best cells",
+    "agreement": "Whether the scores agree",
+    "failed": "Pictures that have failed",
     "sure": "How sure",
     "missing": "Not decided",
 }
@@ -72,6 +75,7 @@ def html(
         _words(verdict, extra),
         _curves(result),
         _sheet(contact or sheet.contact_sheet(result)),
+        report_scores.section(result, lambda cell: _jpeg(_cell_picture(result, cell))),
         _tables(result),
         _made(result, extra),
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lib_astolfo.scoring.score import Score
-from lib_astolfo.search import findings, verdict_surface
+from lib_astolfo.search import agreeing, findings, verdict_surface
 from lib_astolfo.search.axes import show
 from lib_astolfo.search.findings import Confounder, Curve
 from lib_astolfo.search.statistics import Difference
@@ -50,7 +50,10 @@ def verdict(result: StudyResult) -> Verdict:
     score, best = result.plan.primary, result.best()
     if score is None or best is None:
         text = "No score with a better side was measured, so nothing is chosen here: compare the pictures."
-        return Verdict("No winner was chosen.", (Sentence("missing", "caution", text), *_sure(result, None)))
+        return Verdict(
+            "No winner was chosen.",
+            (Sentence("missing", "caution", text), *agreeing.said(result, None), *_sure(result, None)),
+        )
     sentences = [
         *_against_full(result, score),
         *_confounders(result, score),
@@ -59,6 +62,7 @@ def verdict(result: StudyResult) -> Verdict:
         *verdict_surface.said(result, score),
         *_saturation(result),
         *_disagreements(result, score),
+        *agreeing.said(result, score),
         *_sure(result, score),
     ]
     return Verdict(_headline(result, score, best), tuple(sentences))
@@ -184,7 +188,7 @@ def _unconds(result: StudyResult, score: Score) -> Iterator[Sentence]:
 
 def _saturation(result: StudyResult) -> Iterator[Sentence]:
     for score in result.plan.scores.values():
-        if findings.saturated(result, score):
+        if not score.alarm and findings.saturated(result, score):
             near = len(findings.at_limit(result, score))
             seen = f"within {findings.SATURATED:g} of {score.limit:g} in {near} of {len(result.cells)} cells"
             text = f"{score.name} is saturated ({seen}): it says nothing about which cell is best."

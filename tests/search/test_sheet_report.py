@@ -131,7 +131,7 @@ def test_the_report_is_self_contained(construct: Construct) -> None:
     result = construct(AXES, truth)
     page = report.html(result, verdict(result))
     parsed = read(page)
-    assert len(parsed.references) == 4, "winner, light curves, dark curves, sheet"
+    assert len(parsed.references) == 6, "winner, light curves, dark curves, sheet, best and worst by the score"
     assert all(reference.startswith("data:image/") for reference in parsed.references)
     assert not {"script", "link", "iframe", "a"} & set(parsed.tags)
     assert not re.search(r"https?://|url\(|@import", page)
