@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lib_astolfo.errors import BadInput, Stopped
 from lib_astolfo.search.settings import StudySettings
 
-from . import seeds, train_after
+from . import seeds, study_presets, train_after
 from .study_plan import check_unchanged, checked_live, natural_sampling, prepare, study_sizes
 from .study_scores import all_scores
 
@@ -34,6 +34,7 @@ class GridSettings(StudySettings):
     folder: str = ""  # a name in the outputs folder; empty: the job's own
     check: int = 0  # pictures with fresh seeds on which the winner is measured again; 0: none
     training: str = ""  # a training, or its job: its base, snapshots, prediction, captions where none are given
+    preset: str = ""  # surface: ratio x CFG x uncond; anypred: ratio x prediction; epochs: ratio x snapshot of training
     preview: bool = False  # draw nothing: say what it will cost
 
     def __post_init__(self) -> None:
@@ -43,6 +44,7 @@ class GridSettings(StudySettings):
 
 def check(settings: GridSettings, workspace: Workspace) -> GridSettings:
     """Refuse what cannot become a grid, before it is queued; with what a training says in full. Errors: BadInput."""
+    settings = study_presets.filled(settings)
     if settings.training:
         settings = train_after.to_grid(settings, workspace)
     settings = seeds.fixed(settings, seeds.of_folder(named_folder(settings.folder, workspace)))

@@ -28,7 +28,8 @@ def write(result: StudyResult, verdict: Verdict, extra: Extra | None = None) -> 
     sheet.save(whole, folder / SHEET, sheet.infotext(result))
     files["sheet"] = SHEET
     files |= sub_grids(result)
-    for kind, name, content in _figures(result):
+    drawn = surface_figure.png(result)
+    for kind, name, content in _figures(result, drawn):
         _write(folder / name, content)
         files[kind] = name
     text = outcome.recipe_text(result)
@@ -37,7 +38,7 @@ def write(result: StudyResult, verdict: Verdict, extra: Extra | None = None) -> 
         files["recipe"] = RECIPE
     _write(folder / look_page.LOOK, look_page.offline(result).encode("utf-8"))
     files["look"] = look_page.LOOK
-    page = report.html(result, verdict, replace(extra, recipe=extra.recipe or text), contact=whole)
+    page = report.html(result, verdict, replace(extra, recipe=extra.recipe or text), contact=whole, surface=drawn)
     for kind, name, words in (("report", REPORT, page), ("csv", TABLE, table_text(result))):
         _write(folder / name, words.encode("utf-8"))
         files[kind] = name
@@ -47,10 +48,9 @@ def write(result: StudyResult, verdict: Verdict, extra: Extra | None = None) -> 
     return files
 
 
-def _figures(result: StudyResult) -> Iterator[tuple[str, str, bytes]]:
+def _figures(result: StudyResult, drawn: bytes) -> Iterator[tuple[str, str, bytes]]:
     if "ratio" in result.plan.axes and result.plan.scores:
         yield "curves", CURVES, curves.png(result)
-    drawn = surface_figure.png(result)
     if drawn:
         yield "surface", SURFACE, drawn
 

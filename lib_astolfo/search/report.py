@@ -60,11 +60,16 @@ class Extra:
 
 
 def html(
-    result: StudyResult, verdict: Verdict, extra: Extra | None = None, *, contact: Image.Image | None = None
+    result: StudyResult,
+    verdict: Verdict,
+    extra: Extra | None = None,
+    *,
+    contact: Image.Image | None = None,
+    surface: bytes = b"",
 ) -> str:
     """The page. Nothing in it comes from another place: pictures are inside, there are no scripts and no links.
 
-    ``contact``: the contact sheet, where it is made already.
+    ``contact``: the contact sheet, where it is made already; ``surface``: the PNG of ``surface_figure``.
     """
     extra = extra or Extra()
     body = [
@@ -73,6 +78,7 @@ def html(
         f"{len(result.cells)} cells, no checkpoint written but the winner's.</p>",
         _winner(result, verdict, extra),
         _words(verdict, extra),
+        _surface(surface),
         _curves(result),
         _sheet(contact or sheet.contact_sheet(result)),
         report_scores.section(result, lambda cell: _jpeg(_cell_picture(result, cell))),
@@ -139,6 +145,18 @@ def _curves(result: StudyResult) -> str:
         f'src="{light}"></picture></div><p class="note">Bars are one standard error; noise moves all points of a curve '
         "together, so differences along it are surer than the bars look. Ring: best point measured; "
         "band and number: optimum and its 95 % interval. Lines leave the panel far from the optimum.</p></section>"
+    )
+
+
+def _surface(content: bytes) -> str:
+    if not content:
+        return ""
+    return (
+        '<section><h2>The surface and what follows</h2><div class="scroll">'
+        f'<img alt="the score over two axes, and the best cell under each uncond" src="{_data("image/png", content)}">'
+        '</div><p class="note">Under each uncond another cell may be best: another product, for people who draw '
+        "with that uncond (zero: A1111 and reForge with an empty negative prompt; null: ComfyUI). "
+        "<code>bake study=… under=each</code> writes one file for each.</p></section>"
     )
 
 

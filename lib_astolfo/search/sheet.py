@@ -42,7 +42,7 @@ class _Grid:
     @property
     def size(self) -> tuple[int, int]:
         right, bottom = self.at(len(self.rows), len(self.columns))
-        return right - self.margin + MARGIN, bottom + MARGIN
+        return right - self.margin + MARGIN, bottom - self.margin + MARGIN
 
     def at(self, row: int, column: int) -> tuple[int, int]:
         return (

@@ -109,6 +109,7 @@ class Ridge:
     the merge stands in for a lower CFG.
     """
 
+    others: Mapping[str, Any]
     cfgs: tuple[float, ...]
     cells: tuple[CellResult, ...]
     spread: Difference  # of the worst of these cells against the best of them
@@ -130,11 +131,13 @@ def ridges(result: StudyResult, score: Score) -> list[Ridge]:
     if not {"ratio", "cfg"} <= set(result.plan.axes):
         return []
     groups: dict[str, dict[float, list[CellResult]]] = {}
+    named: dict[str, dict[str, Any]] = {}
     for cell in result.cells:
         rest = {n: v for n, v in cell.cell.values.items() if n not in ("ratio", "cfg")}
+        named.setdefault(repr(rest), rest)
         groups.setdefault(repr(rest), {}).setdefault(cell.cell.values["cfg"], []).append(cell)
     found = []
-    for at in groups.values():
+    for name, at in groups.items():
         whole = {cfg: cells for cfg, cells in sorted(at.items()) if len(cells) >= 3}
         best = [result.best(cells) for cells in whole.values()]
         if len(whole) < 2 or any(cell is None for cell in best):
@@ -142,5 +145,5 @@ def ridges(result: StudyResult, score: Score) -> list[Ridge]:
         kept = tuple(cell for cell in best if cell is not None)
         order = sorted(kept, key=lambda cell: float(score.loss(cell.scores[score.name].mean)))
         spread = worse(score, order[-1].scores[score.name], order[0].scores[score.name])
-        found.append(Ridge(tuple(whole), kept, spread))
+        found.append(Ridge(named[name], tuple(whole), kept, spread))
     return found

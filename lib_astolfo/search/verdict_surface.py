@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lib_astolfo.scoring.score import Score
 from lib_astolfo.search import surface
 from lib_astolfo.search.axes import show
+from lib_astolfo.search.plan import title
 from lib_astolfo.search.study import StudyResult
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def _product(product: surface.Product, score: Score) -> str:
 
 def _ridge(ridge: surface.Ridge, score: Score) -> str:
     steps = ", ".join(f"{show(ratio)} at CFG {show(cfg)}" for ratio, cfg in zip(ridge.ratios, ridge.cfgs, strict=True))
-    text = f"The best ratio falls as the CFG rises ({steps}) and is as good everywhere within the error (largest "
+    text = f"With {title(ridge.others)}: the" if ridge.others else "The"
+    text += f" best ratio falls as the CFG rises ({steps}) and is as good everywhere within the error (largest "
     text += f"difference {ridge.spread} in {score.name}): ratio and CFG trade against each other, so that the ratio "
     return text + "that looks best at a high CFG may be no more than a weaker guidance."
