@@ -174,7 +174,7 @@
     if (winner && winner.recipe) row.append(...bake(view, products));
     if (winner && winner.recipe) row.append(button("Apply to the loaded model", "The winner's merge in the weights; no file is written", () => guard(view, () => applyLive(view, winner))));
     if (winner && winner.recipe && here) row.append(button("To the Merge tab", "The winner's recipe in its fields", () => press("#astolfo_search_do_to_merge")));
-    if (here) row.append(button("Use its settings", "Fill the fields with this study's settings", () => press("#astolfo_search_do_again")));
+    if (here && ["grid", "search"].includes(job.kind)) row.append(button("Use its settings", "Fill the fields with this study's settings", () => press("#astolfo_search_do_again")));
     if (job.state !== "done" && (job.settings.folder || job.settings.study)) row.append(button("Go on with it", "Draw the cells that are missing", () => guard(view, () => goOn(view, job))));
     const known = { "report.html": "Report", "look.html": "Page of the pictures", "exhaustion.html": "Report", "exhaustion.png": "Contact sheet", "exhaustion.csv": "CSV", "exhaustion.json": "JSON", "cells.csv": "CSV", "report.json": "JSON", "surface.png": "Surfaces", "sheet.png": "Contact sheet", "curves.png": "Curves", "winner-recipe.yaml": "Recipe" };
     const links = files.filter((name) => /\.(html|ya?ml|csv|png|json)$/i.test(name)).map((name) => make("a", { href: view.address(name), target: "_blank" }, known[name] || name));

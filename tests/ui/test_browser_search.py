@@ -3,7 +3,6 @@ through a reload and is judged, what is done with its winner, the exhaustion tab
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ def choose(page: Any, field: str, word: str) -> None:
 def fields(page: Any, ratios: str, pictures: int, name: str) -> None:
     """A grid over ratios and unconds. What stood in the fields before is another test's."""
     tab(page, "Search")
-    plan(page, "pictures")
+    page.locator("#astolfo_search_plan p").first.wait_for(timeout=LOAD_MS)
     choose(page, "strategy", "grid")
     for row, (axis, text) in enumerate(
         (("Merge ratio", ratios), ("Uncond", "zero, null"), ("none", ""), ("none", "")), 1
@@ -37,9 +36,17 @@ def fields(page: Any, ratios: str, pictures: int, name: str) -> None:
             field.wait_for()
             page.wait_for_timeout(300)
             field.fill(text)
+    fill(page, "astolfo_search_prompts", "red seven\nblue two")
     fill(page, "astolfo_search_pictures", str(pictures))
     open_panel(page, "astolfo_search_study_panel")
     fill(page, "astolfo_search_name", name)
+
+
+def begin(page: Any, name: str) -> None:
+    """Start, and wait until it is this study that is shown."""
+    page.locator("#astolfo_search_start").click()
+    shown = f"document.querySelector('#astolfo_search_past input').value.includes({name!r})"
+    page.wait_for_function(shown, timeout=LOAD_MS)
 
 
 def state(page: Any, words: str) -> None:
@@ -63,7 +70,7 @@ def test_fields_are_checked_as_they_are_filled(open_page: Open) -> None:
     look(page, "search-error")
     fill(page, "astolfo_search_values3", "1, 3")
     plan(page, "12 cells, 48 pictures")
-    page.locator("#astolfo_search_values3 .astolfo-error").wait_for(state="detached")
+    assert page.locator("#astolfo_search_values3 .astolfo-error").count() == 0
     pick(page, "astolfo_search_axis3", "Sampler")
     page.locator("#astolfo_search_picks3").wait_for()
     assert not page.locator("#astolfo_search_values3").is_visible()
@@ -86,13 +93,14 @@ def test_a_start_says_what_is_missing_at_its_field(open_page: Open) -> None:
     page.locator("#astolfo_search_start").click()
     page.locator("#astolfo_search_prompts .astolfo-error").wait_for()
     fill(page, "astolfo_search_prompts", "red seven\nblue two")
-    page.locator("#astolfo_search_prompts .astolfo-error").wait_for(state="detached", timeout=LOAD_MS)
+    plan(page, "4 cells, 16 pictures")
+    assert page.locator("#astolfo_search_prompts .astolfo-error").count() == 0
 
 
 def test_a_grid_grows_survives_a_reload_and_is_judged(open_page: Open, server: str) -> None:
     page = open_page()
     fields(page, "0-1 [3]", 4, "judged")
-    page.locator("#astolfo_search_start").click()
+    begin(page, "judged")
     page.locator(f"{CELLS} img").first.wait_for(timeout=LOAD_MS)
     heads = page.locator("#astolfo_search_result .astolfo-grid th").all_inner_texts()
     assert "uncond zero" in heads and "uncond null" in heads and "0.5" in heads, "axes are there before their cells"
@@ -135,8 +143,8 @@ def after_it(page: Any, server: str) -> None:
 
 def test_a_grid_is_paused_stopped_and_gone_on_with(open_page: Open) -> None:
     page = open_page()
-    fields(page, "0-1 [3]", 24, f"gone on {time.time():.0f}")
-    page.locator("#astolfo_search_start").click()
+    fields(page, "0-1 [3]", 24, "gone on")
+    begin(page, "gone on")
     page.locator(f"{CELLS} img").first.wait_for(timeout=LOAD_MS)
     act(page, "pause")
     state(page, "paused")
@@ -155,7 +163,7 @@ def test_a_grid_is_paused_stopped_and_gone_on_with(open_page: Open) -> None:
 def test_one_is_discarded(open_page: Open) -> None:
     page = open_page()
     fields(page, "0-1 [11]", 64, "discarded")
-    page.locator("#astolfo_search_start").click()
+    begin(page, "discarded")
     act(page, "cancel")
     state(page, "stopped")
     assert page.locator("#astolfo_search_result .astolfo-headline").count() == 0
@@ -165,7 +173,7 @@ def test_one_is_discarded(open_page: Open) -> None:
 def test_a_result_fits_and_is_reached_by_keyboard(open_page: Open, width: int, theme: str) -> None:
     page = open_page(width=width, theme=theme)
     fields(page, "0-1 [2]", 2, f"fits {width}")
-    page.locator("#astolfo_search_start").click()
+    begin(page, f"fits {width}")
     page.locator("#astolfo_search_result .astolfo-headline").first.wait_for(timeout=LOAD_MS)
     for panel in ("method", "same", "scores", "more"):
         open_panel(page, f"astolfo_search_{panel}_panel")
