@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -41,6 +42,14 @@ def chromium() -> Iterator[Any]:
         yield made
 
 
+def until(page: Any, code: str) -> None:
+    """Wait until an expression is true. The page lets nobody evaluate text, so that it is asked from outside."""
+    end = time.monotonic() + LOAD_MS / 1000
+    while not page.evaluate(f"Boolean({code})"):
+        assert time.monotonic() < end, code
+        page.wait_for_timeout(50)
+
+
 Show = Callable[..., Any]
 
 
@@ -61,7 +70,7 @@ def show(chromium: Any) -> Iterator[Show]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(address)
         page.wait_for_selector(".cell canvas", timeout=LOAD_MS)
-        page.wait_for_function("look.cells().length && look.image(look.cells()[0])", timeout=LOAD_MS)
+        until(page, "look.cells().length && look.image(look.cells()[0])")
         return page
 
     yield make
@@ -147,8 +156,8 @@ def test_wipe_blend_flicker(show: Show, toy: str) -> None:
     page.keyboard.press("x")
     assert abs(colour(page, "#both")[0] - 150) <= 1, "sides changed"
     page.keyboard.press("f")
-    page.wait_for_function("look.$('both').dataset.shown === 'B'")
-    page.wait_for_function("look.$('both').dataset.shown === 'A'")
+    until(page, "look.$('both').dataset.shown === 'B'")
+    until(page, "look.$('both').dataset.shown === 'A'")
     page.keyboard.press("2")
     page.wait_for_timeout(50)
     assert colour(page, "#both")[0] == 0
@@ -172,7 +181,7 @@ def test_the_difference_is_that_of_the_pictures(show: Show, toy: str, tmp_path: 
     page.locator("#top").select_option("255")
     assert colour(page, "#both")[0] < 200
     page.locator("[data-step=ratio]").fill("0")
-    page.wait_for_function("look.$('figures').dataset.most === '20'")
+    until(page, "look.$('figures').dataset.most === '20'")
 
 
 def test_prompts_are_text_and_infotexts_are_each_pictures_own(show: Show, toy: str) -> None:
@@ -205,11 +214,11 @@ def test_light_dark_and_phone(show: Show, toy: str, theme: str, width: int) -> N
 
 def test_a_grid_is_looked_at_while_it_is_drawn_and_voted_on(show: Show, server: str) -> None:
     job = ask(server, "grid", GRID)["id"]
-    page = None
-    while page is None:
-        if any(one["id"] == "looked" for one in ask(server, "studies")):
-            page = show(f"{server}astolfo/v1/studies/{job}/look")
-    page.wait_for_function("look.cells().length === 12 && !look.state.running", timeout=LOAD_MS)
+    while not any(one["id"] == "looked" for one in ask(server, "studies")):
+        assert ask(server, f"jobs/{job}")["state"] in ("queued", "running"), ask(server, f"jobs/{job}")
+        time.sleep(0.2)
+    page = show(f"{server}astolfo/v1/studies/{job}/look")
+    until(page, "look.cells().length === 12 && !look.state.running")
     view = ask(server, f"studies/{job}/view")["view"]
     assert page.locator(".cell").count() == 6 and view["primary"] == "near"
     drawn_whole(page)
@@ -220,10 +229,10 @@ def test_a_grid_is_looked_at_while_it_is_drawn_and_voted_on(show: Show, server: 
         assert "ratio" not in page.locator("#votes").inner_text() and not page.locator("#info").is_visible(), "blind"
         before = page.evaluate("look.votesState.votes")
         page.keyboard.press(key)
-        page.wait_for_function("(before) => look.votesState.votes === before + 1 && !look.votesState.busy", arg=before)
+        until(page, f"look.votesState.votes === {before + 1} && !look.votesState.busy")
     look(page, "look-digits-vote", whole=False)
     page.keyboard.press("Backspace")
-    page.wait_for_function("look.votesState.votes === 3")
+    until(page, "look.votesState.votes === 3")
     page.keyboard.press("t")
     page.wait_for_selector("#votes tbody tr")
     assert page.locator("#votes tbody tr").count() == 12
@@ -242,7 +251,7 @@ def drawn_whole(page: Any) -> None:
     code = """() => [...document.querySelectorAll('.cell canvas')].filter((c) => c.inSight).every((c) => {
       const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height);
       return data.some((value, i) => i % 4 < 3 && value !== data[i % 4]); })"""
-    page.wait_for_function(code, timeout=LOAD_MS)
+    until(page, f"({code})()")
 
 
 def test_the_tab_links_to_the_page(chromium: Any, server: str) -> None:
