@@ -10,6 +10,7 @@ from lib_astolfo.errors import BadInput, Failed, Stopped
 from lib_astolfo.hosts import infokeys
 from lib_astolfo.hosts.base import Picture, PictureRequest, Progress
 
+from .interrupts import INTERRUPTED
 from .model import WebuiModel
 from .override import NAMES, Override
 
@@ -144,7 +145,7 @@ def _draw_batch(batch: Sequence[PictureRequest], override: Override, script: Any
         except NansException as error:
             raise Failed(f"values that are not finite: {error}") from error
         if shared.state.interrupted or shared.state.skipped or len(made.images) != len(batch):
-            raise Stopped("the picture was interrupted in the WebUI")
+            raise Stopped(INTERRUPTED)
         for request, image, text in zip(batch, made.images, made.infotexts, strict=True):
             yield Picture(image.copy(), text, request)
 

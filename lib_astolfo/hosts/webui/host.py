@@ -20,6 +20,7 @@ from lib_astolfo.hosts.standalone.discovery import Catalogue
 
 from . import live
 from .backend import Backend
+from .interrupts import Interrupts
 from .login import Login
 from .model import WebuiModel
 from .turns import Turns
@@ -43,6 +44,7 @@ class WebuiHost:
         self._catalogue = Catalogue(self.folders.models)
         self._turns = Turns(queue_lock)
         self._guard = threading.Lock()
+        self._interrupts = Interrupts()
         self._kept: weakref.WeakKeyDictionary[Any, WebuiModel] = weakref.WeakKeyDictionary()
 
     # who may ask
@@ -170,10 +172,13 @@ class WebuiHost:
         named(sampler, schedule)
 
     def generate(self, requests: Sequence[PictureRequest], *, progress: Progress | None = None) -> list[Picture]:
-        """See ``Host.generate``; drawn and described by the WebUI itself, without its other scripts."""
+        """See ``Host.generate``; drawn and described by the WebUI itself, without its other scripts.
+
+        Stopped too where its interrupt came since the last pictures of this turn.
+        """
         from .drawing import draw
 
-        with self._turns:
+        with self._turns, self._interrupts.heeded(self._turns.number):
             model = self.model
             if model is None:
                 raise Failed("no model is loaded; load a checkpoint first")

@@ -31,6 +31,8 @@ class Turns:
         self._owner: int | None = None
         self._depth = 0
         self._given = False
+        self.number = 0
+        """Of the turn that is held, or was last: nobody else was at work between two things with one number."""
 
     @property
     def held(self) -> bool:
@@ -51,6 +53,7 @@ class Turns:
         if not (self._queue.acquire(blocking=False) or _Place(self._queue).wait(timeout)):
             return False
         self._owner, self._depth = threading.get_ident(), 1
+        self.number += 1
         return True
 
     def release(self) -> None:
