@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lib_astolfo.scoring.score import ScoreValues
+from lib_astolfo.search import agreeing
 from lib_astolfo.search.axes import AXES, show
 from lib_astolfo.search.kept import Kept
 from lib_astolfo.search.plan import Cell, Plan
 from lib_astolfo.search.sheet import tiles_across
-from lib_astolfo.search.store import SEARCH, CellResult
+from lib_astolfo.search.store import SEARCH, CellResult, pictures_folder
 from lib_astolfo.search.study import StudyResult
 from lib_astolfo.search.votes import SCENES, cell_id, with_votes
 
@@ -27,7 +28,8 @@ def view_of(result: StudyResult, *, whole: bool = True) -> dict[str, Any]:
     """Axes with their values in words; cells with their places on them, pictures, scores (the votes too), infotexts.
 
     ``whole``: every combination of the axes is planned. A cell's ``picture`` is a sheet of ``pictures`` tiles in rows
-    of ``across``; ``scenes`` are the prompts and seeds of a cell's pictures. A score is [mean, error, each or null].
+    of ``across``, ``own`` the folder of these pictures in full size, where the study keeps them; ``scenes`` are their
+    prompts and first seeds. A score is [mean, error, each or null]; ``failed`` are the detectors that warn.
     """
     result = with_votes(result)
     plan, best = result.plan, result.best()
@@ -39,7 +41,8 @@ def view_of(result: StudyResult, *, whole: bool = True) -> dict[str, Any]:
         key = repr(scene)
         scenes.setdefault(key, scene)
         numbers.setdefault(key, len(numbers))
-        cells.append(_cell(plan, one) | {"scene": numbers[key]})
+        failed = {score.name: round(share, 3) for score, share in agreeing.failures(one, result)}
+        cells.append(_cell(plan, one) | {"scene": numbers[key], "failed": failed})
     return {
         "title": " + ".join(_stem(name) for name in plan.settings.models.values()),
         "axes": [_axis(name, values) for name, values in plan.axes.items()],
@@ -70,6 +73,7 @@ def _cell(plan: Plan, one: CellResult) -> dict[str, Any]:
         "at": [list(values).index(one.cell.values[name]) for name, values in plan.axes.items()],
         "label": one.cell.label,
         "picture": one.picture,
+        "own": pictures_folder(one.picture) if plan.settings.sub_images else None,
         "infotext": one.infotext,
         "scores": {name: _score(value) for name, value in one.scores.items()},
     }
@@ -88,4 +92,5 @@ def _scene(plan: Plan, cell: Cell) -> dict[str, Any]:
     """The prompts and seeds of a cell's pictures, as short as they can be told: prompts are taken in turn."""
     values: Mapping[str, Any] = {name: value for name, value in cell.values.items() if name in SCENES}
     prompts = [values["prompt"]] if "prompt" in values else list(plan.settings.prompts)
-    return {"prompts": prompts, "seed": values.get("seed", plan.settings.seed)}
+    first = plan.requests(cell)[0].seed if plan.settings.vary_seeds else values.get("seed", plan.settings.seed)
+    return {"prompts": prompts, "seed": first}

@@ -12,7 +12,7 @@ from PIL import Image
 from lib_astolfo.scoring.score import ScoreValues
 from lib_astolfo.search import sheet
 from lib_astolfo.search.plan import Plan
-from lib_astolfo.search.store import GRID, CellResult, CellStore
+from lib_astolfo.search.store import GRID, CellResult, CellStore, pictures_folder
 from tests.search.conftest import plan_of
 
 AXES = {"ratio": [0, 0.5, 1], "cfg": [2, 4], "uncond": ["zero", None]}
@@ -44,7 +44,12 @@ def add(folder: Path, plan: Plan, number: int) -> CellResult:
     """One more cell."""
     cell, count = plan.cells[number], plan.settings.pictures
     name, text = f"cells/{plan.slug(cell)}.png", infotext(plan, cell.values)
-    sheet.save(sheet.tiles([picture(cell.values, i) for i in range(count)], 512), folder / name, text)
+    pictures = [picture(cell.values, i) for i in range(count)]
+    sheet.save(sheet.tiles(pictures, plan.settings.thumbnail), folder / name, text)
+    if plan.settings.sub_images:
+        for index, request in enumerate(plan.requests(cell)):
+            own = folder / pictures_folder(name) / f"{index + 1:04d}-{request.seed}.png"
+            sheet.save(pictures[index].resize((4 * SIDE, 4 * SIDE)), own, text)
     near = 1 + (float(cell.values.get("ratio", 0.5)) - 0.5) ** 2 + 0.01 * np.arange(count)
     scores = {"near": ScoreValues.of(near), "brightness": ScoreValues.of(np.linspace(0.2, 0.3, count))}
     result = CellResult(cell, scores, name, text, 1.0)

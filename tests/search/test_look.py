@@ -111,6 +111,17 @@ def test_what_the_page_needs(construct: Construct) -> None:
     assert {score["name"]: score["better"] for score in shown["scores"]} == {"near": "lower", "brightness": "none"}
 
 
+def test_pictures_of_their_own_and_failed_ones(construct: Construct) -> None:
+    result = construct({"ratio": [0, 1]}, truth, pictures=2, settings={"sub_images": True, "vary_seeds": True})
+    blur = replace(result.plan.scores["brightness"], alarm=True)
+    result = replace(result, plan=replace(result.plan, scores={**result.plan.scores, "brightness": blur}))
+    shown = look.view_of(result)
+    assert shown["cells"][0]["own"] == "pictures/" + Path(result.cells[0].picture).stem
+    seeds = [shown["scenes"][one["scene"]]["seed"] for one in shown["cells"]]
+    assert seeds == [result.plan.requests(one.cell)[0].seed for one in result.cells] and seeds[0] != seeds[1]
+    assert shown["cells"][0]["failed"] == {"brightness": pytest.approx(0.3, abs=0.15)}
+
+
 def test_scenes_of_a_prompt_axis(construct: Construct) -> None:
     result = construct({"ratio": [0, 1], "prompt": ["red seven", "blue two"]}, truth, pictures=2)
     shown = look.view_of(result)

@@ -286,3 +286,40 @@ def test_a_pictures_infotext_reaches_txt2img(chromium: Any, server: str) -> None
     assert got == {"took": True}
     host.wait_for_function("window.pasted === 'red seven\\nSteps: 8'")
     context.close()
+
+
+def test_compared_pictures_are_the_full_ones_where_they_are_kept(show: Show, served: str) -> None:
+    """Served from the study's folder without the tab; the sheets hold them at a quarter of their side."""
+    page = show(f"{served}astolfo/v1/studies/full/look")
+    size = "look.source(look.cells()[0], 1, () => {})?.[1].slice(2)"
+    assert page.evaluate(size) == [16, 16]
+    page.keyboard.press("d")
+    page.keyboard.press(".")
+    until(page, f"{size}?.[0] === 64")
+    assert page.evaluate(size) == [64, 64]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of the routes alone, with a study that keeps its pictures."""
+    import threading
+
+    import uvicorn
+
+    from lib_astolfo.api.app import create_app
+    from lib_astolfo.api.serve import listen
+    from lib_astolfo.commands.workspace import Workspace
+    from lib_astolfo.hosts.standalone import StandaloneHost
+
+    folder = tmp_path_factory.mktemp("served")
+    kept_study.write(folder / "outputs" / "full", {"ratio": [0, 1]}, sub_images=True)
+    (folder / "models").mkdir()
+    workspace = Workspace(StandaloneHost([folder / "models"], folder / "outputs", device="cpu", auth=":".join(LOGIN)))
+    listener = listen("127.0.0.1", 0)
+    made = uvicorn.Server(uvicorn.Config(create_app(workspace), log_level="warning"))
+    thread = threading.Thread(target=made.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    made.should_exit = True
+    thread.join()
+    workspace.shutdown()

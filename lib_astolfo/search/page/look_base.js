@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   const look = (window.look = {});
-  const MOST = 4, DEEPEST = 64; // cells that are compared, magnification
+  const MOST = 4, DEEPEST = 64, MANY = 12; // cells that are compared, magnification, block ratios in a table
 
   look.$ = (id) => document.getElementById(id);
 
@@ -24,7 +24,7 @@
 
   const state = (look.state = {
     mode: "grid", row: 0, column: -1, at: [], picture: 0, focus: null, chosen: [], score: "", sorted: false, info: false,
-    scale: 1, x: 0.5, y: 0.5, view: null, running: false, offline: null,
+    touched: false, scale: 1, x: 0.5, y: 0.5, view: null, running: false, offline: null,
   });
 
   // ---- the study ----
@@ -49,9 +49,11 @@
     state.at = view.axes.map((axis, index) => Math.max(0, axis.values.findIndex((value) => value.label === held[index])));
     if (first) {
       state.score = view.primary || view.scores[0]?.name || "";
-      const best = look.cell(view.best);
+      const best = look.cell(view.best), blocks = view.axes.find((axis) => axis.name === "blocks");
       if (best) state.at = [...best.at];
+      state.sorted = Boolean(blocks && blocks.values.length > MANY); // a search over blocks fills no table
     }
+    if (!first && !state.touched && look.cell(view.best)) Object.assign(state, { focus: view.best, at: [...look.cell(view.best).at] });
     if (!state.byId.has(state.focus)) state.focus = view.best || view.cells[0]?.id || null;
     state.chosen = state.chosen.filter((id) => state.byId.has(id));
     state.picture = Math.min(state.picture, view.pictures - 1);
@@ -92,19 +94,33 @@
 
   look.address = (name) => (state.offline ? state.offline.pictures[name] : `files/${name.split("/").map(encodeURIComponent).join("/")}`);
 
-  /** The sheet of a cell's pictures; ``then`` is called when it is there. */
-  look.image = (cell, then) => {
-    let found = images.get(cell.picture);
+  /** A picture by its name; null until it is there, when ``then`` is called. */
+  look.load = (name, then) => {
+    let found = images.get(name);
     if (!found) {
       found = { image: new Image(), waiting: [] };
       found.image.onload = () => found.waiting.splice(0).forEach((one) => one());
-      found.image.onerror = () => { images.delete(cell.picture); };
-      found.image.src = look.address(cell.picture);
-      images.set(cell.picture, found);
+      found.image.onerror = () => { images.delete(name); };
+      found.image.src = look.address(name);
+      images.set(name, found);
     }
     const ready = found.image.complete && found.image.naturalWidth > 0;
     if (!ready && then) found.waiting.push(then);
     return ready ? found.image : null;
+  };
+
+  /** The sheet of a cell's pictures. */
+  look.image = (cell, then) => look.load(cell.picture, then);
+
+  /** What to draw of a cell, and its place there: from the sheet, or beside few others the picture in its full size. */
+  look.source = (cell, index, then) => {
+    const sheet = look.image(cell, then);
+    if (cell.own && index >= 0 && !state.offline && state.mode !== "grid") {
+      const seed = (state.view.scenes[cell.scene].seed + index) % 2 ** 32;
+      const whole = look.load(`${cell.own}/${String(index + 1).padStart(4, "0")}-${seed}.png`, then);
+      if (whole) return [whole, [0, 0, whole.naturalWidth, whole.naturalHeight]];
+    }
+    return sheet && [sheet, look.tile(sheet, index)];
   };
 
   /** Where a picture stands in its cell's sheet: [x, y, width, height]; -1 is the whole sheet. */
@@ -115,10 +131,18 @@
     return [(index % across) * width, Math.floor(index / across) * height, width, height];
   };
 
+  let waiting = false;
+  /** Lay everything out anew with the next frame. */
+  look.soon = () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; look.refresh(); });
+  };
+
   look.aspect = 1; // height over width of what a cell shows
-  look.learnAspect = (image) => {
-    const [, , width, height] = look.tile(image, state.picture), found = height / width;
-    if (Math.abs(found - look.aspect) < 0.001) return false;
+  look.learnAspect = ([, [, , width, height]]) => {
+    const found = height / width;
+    if (Math.abs(found / look.aspect - 1) < 0.04) return false; // a small tile is rounded
     look.aspect = found;
     return true;
   };
@@ -147,11 +171,11 @@
 
   /** Draw a cell's picture into a canvas, now or when it is there. */
   look.draw = (canvas, cell, index = state.picture) => {
-    const image = look.image(cell, () => { if (canvas.isConnected) look.draw(canvas, cell, index); });
-    if (!image) return;
-    if (look.learnAspect(image)) look.refresh?.();
+    const source = look.source(cell, index, () => { if (canvas.isConnected) look.draw(canvas, cell, index); });
+    if (!source) return;
+    if (look.learnAspect(source)) look.soon();
     const [context, width, height] = look.prepare(canvas);
-    look.paint(context, width, height, image, look.tile(image, index));
+    look.paint(context, width, height, ...source);
   };
 
   // ---- zoom and pan, the same for all ----
@@ -174,7 +198,7 @@
     look.redraw?.();
   };
 
-  look.unzoom = () => { Object.assign(state, { scale: 1, x: 0.5, y: 0.5 }); look.redraw?.(); };
+  look.unzoom = () => { Object.assign(state, { touched: false, scale: 1, x: 0.5, y: 0.5 }); look.redraw?.(); };
 
   /** Wheel, drag and pinch on a canvas. ``free``: the wheel zooms by itself, else with Ctrl, and scrolls the page. */
   look.handle = (canvas, free) => {

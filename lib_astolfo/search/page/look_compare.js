@@ -113,11 +113,11 @@
     const canvas = $("both"), [a, b] = look.compared();
     if (!canvas || !a) return;
     const again = () => { if (canvas.isConnected) look.drawCompare(); };
-    const [first, second] = [look.image(a, again), look.image(b || a, again)];
+    const [first, second] = [look.source(a, state.picture, again), look.source(b || a, state.picture, again)];
     if (!first || !second) return;
-    if (look.learnAspect(first)) look.refresh?.();
-    const [context, width, height] = look.prepare(canvas), index = state.picture;
-    const paint = (image) => look.paint(context, width, height, image, look.tile(image, index));
+    if (look.learnAspect(first)) look.soon();
+    const [context, width, height] = look.prepare(canvas);
+    const paint = (source) => look.paint(context, width, height, ...source);
     if (own.alone >= 0) paint([first, second][own.alone] || first);
     else if (own.mode === "wipe") wipe(context, width, height, () => paint(first), () => paint(second));
     else if (own.mode === "blend") { paint(first); context.globalAlpha = own.part; paint(second); context.globalAlpha = 1; }
@@ -142,9 +142,9 @@
     context.fillRect(cut - 0.5, 0, 1, height);
   }
 
-  /** A picture's colours, as many as it has in the sheet. */
-  function pixels(image, index) {
-    const [x, y, width, height] = look.tile(image, index), canvas = make("canvas", { width: Math.round(width), height: Math.round(height) });
+  /** A picture's colours, as many as it has. */
+  function pixels([image, [x, y, width, height]]) {
+    const canvas = make("canvas", { width: Math.round(width), height: Math.round(height) });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, x, y, width, height, 0, 0, canvas.width, canvas.height);
     return context.getImageData(0, 0, canvas.width, canvas.height);
@@ -171,7 +171,7 @@
   }
 
   function heat(context, width, height, first, second) {
-    const [a, b] = [pixels(first, state.picture), pixels(second, state.picture)];
+    const [a, b] = [pixels(first), pixels(second)];
     if (a.width !== b.width || a.height !== b.height) { $("legend").textContent = "These pictures differ in size."; return; }
     const found = look.difference(a, b), top = TOPS[own.top] || Math.max(1, found.most);
     const colours = Array.from({ length: 256 }, (_, value) => colour(value / top)), map = new ImageData(a.width, a.height);

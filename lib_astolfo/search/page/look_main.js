@@ -147,6 +147,7 @@
     return false;
   }
 
+  for (const kind of ["keydown", "pointerdown"]) document.addEventListener(kind, () => { state.touched = true; }, true);
   document.addEventListener("keydown", (event) => {
     const { target } = event, typing = target.matches?.("input[type=text], textarea"), tool = target.matches?.("input, select");
     if (!state.view || typing || event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
@@ -175,7 +176,7 @@
   /** ``#cells/….png``: the cell that a link meant. */
   function start() {
     const wanted = decodeURIComponent(location.hash.slice(1)), cell = look.cells().find((one) => one.picture === wanted);
-    if (cell) Object.assign(state, { focus: cell.id, at: [...cell.at], info: true });
+    if (cell) Object.assign(state, { focus: cell.id, at: [...cell.at], info: true, touched: true });
   }
 
   const asked = new URLSearchParams(location.search).get("theme");
