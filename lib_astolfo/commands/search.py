@@ -12,6 +12,7 @@ from lib_astolfo.errors import BadInput, Stopped
 from lib_astolfo.search.settings import SearchSettings as StudySearch
 
 from . import grid, seeds, train_after
+from .study_scores import check_own, score_marks
 
 if TYPE_CHECKING:
     from lib_astolfo.jobs import Task
@@ -111,12 +112,15 @@ def joined(settings: SearchSettings, ledger: Ledger, workspace: Workspace) -> Se
     if known is None:
         plan = prepare(settings, workspace)[0]
         shared = {name: value for name, value in asdict(settings).items() if name not in LOCAL}
-        known = ledger.begin({"settings": shared, "files": dict(plan.identity)})
+        known = ledger.begin({"settings": shared, "files": dict(plan.identity), "scores": score_marks(plan)})
     mine = {name: getattr(settings, name) for name in LOCAL}
     begun = reading.from_dict(SearchSettings, {**known["settings"], **mine})
+    check_own(begun.scores, settings.scores)
     if not settings.worker:
         _same(begun, settings)
     _same_files(known["files"], workspace)
+    if known.get("scores"):
+        _same_scores(known["scores"], prepare(begun, workspace)[0])
     return begun
 
 
@@ -125,6 +129,14 @@ def _same(begun: SearchSettings, given: SearchSettings) -> None:
         if asdict(begun)[name] != value:
             expected = f"{asdict(begun)[name]!r}, with which this study was begun, or another name or folder"
             raise BadInput(name, repr(value), expected)
+
+
+def _same_scores(marks: Mapping[str, str], plan: Plan) -> None:
+    """Nor could figures of other scoring models."""
+    for name, found in score_marks(plan).items():
+        if found != marks.get(name):
+            expected = "the files and options of this score that the study was begun with"
+            raise BadInput(f"scores.{name}", "other files behind it", expected)
 
 
 def _same_files(files: Mapping[str, str], workspace: Workspace) -> None:

@@ -106,6 +106,11 @@ def check_prompts(plan: Plan) -> None:
             raise BadInput(f"prompts[{index}]", error.found, expected) from error
 
 
+def score_marks(plan: Plan) -> dict[str, str]:
+    """What tells the files and options behind a plan's scores from others."""
+    return {name: score.mark for name, score in plan.scores.items() if score.mark}
+
+
 def check_own(begun: Any, given: Any) -> None:
     """A function out of a file is run for a study that others began only where this process was told the same one: no
     code is run because a database names it. Errors: BadInput."""
