@@ -73,6 +73,16 @@
     return place;
   }
 
+  const empty = (value) => value === null || value === "" || (typeof value === "object" && !Object.keys(value).length);
+
+  /** A value of a list in words: names and values of a mapping, in brackets within another. */
+  function word(value) {
+    if (value === null || typeof value !== "object") return String(value);
+    if (Array.isArray(value)) return value.map(word).join(" ");
+    const parts = Object.entries(value).filter(([, part]) => !empty(part));
+    return parts.map(([name, part]) => `${name.replaceAll("_", " ")} ${typeof part === "object" ? `(${word(part)})` : part}`).join(", ");
+  }
+
   /** A result's plain values as a table; mappings of counts and lists in one row each, long lists folded away. */
   function resultTable(result) {
     const rows = [];
@@ -81,7 +91,6 @@
       if (value === null || value === "" || HIDDEN.includes(name)) return;
       if (typeof value !== "object") return row(name, plain(value, name));
       if (!Array.isArray(value) && !(name in WORDS)) return Object.entries(value).forEach(([key, entry]) => walk(entry, key));
-      const word = (one) => (one && typeof one === "object" ? Object.entries(one).filter(([, part]) => part !== null).map((pair) => pair.join(" ")).join(", ") : String(one));
       const lines = Array.isArray(value) ? value.map(word) : Object.entries(value).map((pair) => pair.join(": "));
       const items = () => make("ul", {}, ...lines.slice(0, 1000).map((line) => make("li", {}, line)));
       if (lines.length) row(name, lines.length > 6 ? make("details", {}, make("summary", {}, lines.length), items()) : lines.join("; "));
