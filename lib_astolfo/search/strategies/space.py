@@ -9,7 +9,7 @@ from typing import Any
 
 from lib_astolfo.errors import BadInput
 from lib_astolfo.search.axes import ALIASES, AXES, expand
-from lib_astolfo.search.values import Blocks
+from lib_astolfo.search.values import Blocks, plain
 
 BLOCKS = "blocks"
 DIGITS = 4  # of a ratio: finer ones write the same weights
@@ -131,4 +131,4 @@ def first_values(axes: Mapping[str, Any], space: Space) -> dict[str, Any]:
     middle = space.values(space.uniform(0.5))
     given = {ALIASES.get(name, name): value for name, value in axes.items()}
     choices = {one.name for one in space.dimensions if one.choices}
-    return {name: given[name] if name in choices else [middle[name]] for name in given}
+    return {name: given[name] if name in choices else [plain(middle[name])] for name in given}
