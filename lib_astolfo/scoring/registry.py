@@ -72,6 +72,17 @@ MAKERS: dict[str, Maker] = {
             "how much people liked pictures like it (LAION's predictor); it knows nothing of the prompt",
         ),
         Maker(
+            "image_reward",
+            _lazy("image_reward"),
+            (
+                Option("file", "path", "ImageReward.pt, or the same tensors as .safetensors"),
+                Option("vocabulary", "path", "vocab.txt of bert-base-uncased, or the folder that holds it"),
+                DEVICE,
+            ),
+            "higher",
+            "how people would rank it for its prompt, by ImageReward; about 0 in the mean, 1 one standard deviation",
+        ),
+        Maker(
             "own",
             _lazy("own"),
             (
