@@ -24,7 +24,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 """The page may load what this server has, and nothing that is written into it may run."""
-PARTS = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
+PARTS = {".js": "text/javascript", ".css": "text/css"}
 
 
 def add(router: APIRouter, workspace: Workspace) -> None:
