@@ -31,8 +31,8 @@
   const link = (words, href, help) => make("a", { class: "astolfo-button", href, target: "_blank", title: help || "" }, words);
 
   function openTab(name) {
-    const found = all("#astolfo_tabs button").find((entry) => entry.textContent.trim() === name);
-    if (found) found.click();
+    const found = all("#astolfo_tabs button").filter((entry) => entry.textContent.trim() === name);
+    (found.find((entry) => entry.getAttribute("role") === "tab") || found[0])?.click(); // newer gradio has them twice
   }
 
   // ---- the fields are looked at a moment after the last key, one look at a time ----

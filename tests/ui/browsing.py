@@ -47,7 +47,8 @@ def look(page: Any, name: str, *, whole: bool = True) -> None:
 
 
 def tab(page: Any, name: str) -> None:
-    page.locator("#astolfo_tabs button").filter(has_text=name).first.click()
+    """Open a tab; newer gradio has its buttons twice, and measures one of them unseen."""
+    page.locator("#astolfo_tabs button:not([tabindex='-1'])").filter(has_text=name).first.click()
 
 
 def fill(page: Any, field: str, text: str) -> None:
