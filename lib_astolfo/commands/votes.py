@@ -106,7 +106,8 @@ def contest_of(kept: Kept) -> Contest:
     """What competes in a study as far as it is."""
     from lib_astolfo.search.votes import Contest
 
-    return Contest.from_cells(kept.cells(), kept.plan.settings.pictures)
+    cells = kept.result().cells if kept.cells() else ()
+    return Contest.from_cells(cells, kept.plan.settings.pictures)
 
 
 def standing(kept: Kept) -> list[Vote]:

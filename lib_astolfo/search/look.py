@@ -51,7 +51,7 @@ def view_of(result: StudyResult, *, whole: bool = True) -> dict[str, Any]:
         "scenes": list(scenes.values()),
         "scores": [{"name": score.name, "better": score.better, "help": score.help} for score in plan.scores.values()],
         "primary": None if plan.primary is None else plan.primary.name,
-        "best": None if best is None else cell_id(best.cell.key),
+        "best": None if best is None else cell_id(best),
         "planned": len(plan.cells) if whole else None,
         "cells": cells,
     }
@@ -69,7 +69,7 @@ def _axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
 
 def _cell(plan: Plan, one: CellResult) -> dict[str, Any]:
     return {
-        "id": cell_id(one.cell.key),
+        "id": cell_id(one),
         "at": [list(values).index(one.cell.values[name]) for name, values in plan.axes.items()],
         "label": one.cell.label,
         "picture": one.picture,

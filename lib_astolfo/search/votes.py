@@ -34,9 +34,9 @@ LONGEST_NAME = 40
 HELP = "people's choices: Bradley-Terry strength with ties, log odds against the mean of all"
 
 
-def cell_id(key: str) -> str:
-    """What a cell is called in votes and addresses: says nothing about its values, the same in any study."""
-    return hashlib.sha256(key.encode()).hexdigest()[:12]
+def cell_id(cell: CellResult) -> str:
+    """What a cell is called in votes: says nothing of its values, and stays when a search finds more axes for it."""
+    return hashlib.sha256(cell.picture.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,15 @@ class VoteStore:
     def __init__(self, folder: Path) -> None:
         self.path = folder / VOTES_FILE
 
-    def votes(self, study: str) -> list[Vote]:
-        """The votes on a study (its fingerprint) that stand, in order; each id counts once."""
+    def votes(self, study: str = "") -> list[Vote]:
+        """The votes that stand on a study (its fingerprint; empty: all that are here), in order; each id counts once."""
         found: dict[str, Vote] = {}
         for line in read_lines(self.path):
             if "undo" in line:
                 found.pop(str(line["undo"]), None)
                 continue
             vote = _vote(line)
-            if vote is not None and vote.study == study:
+            if vote is not None and study in ("", vote.study):
                 found.setdefault(vote.id, vote)
         return list(found.values())
 
@@ -138,7 +138,7 @@ class Contest:
                 numbers[key] = len(words)
                 words.append(title(setting) if setting else "all")
             scene = {name: value for name, value in values.items() if name in SCENES}
-            of[cell_id(one.cell.key)] = (numbers[key], _json(scene))
+            of[cell_id(one)] = (numbers[key], _json(scene))
         return cls(tuple(words), of, pictures)
 
     def fits(self, vote: Vote) -> bool:
@@ -227,7 +227,7 @@ SCORE = Score(NAME, _counted, "higher", "", HELP)
 def with_votes(result: StudyResult) -> StudyResult:
     """The study with the votes in its folder as one more score; unchanged without votes. It is never the primary."""
     store = VoteStore(result.folder)
-    votes = store.votes(result.plan.fingerprint) if store.path.is_file() else []
+    votes = store.votes() if store.path.is_file() else []  # a gathered search has another fingerprint; cells' ids tell
     made = tally(Contest.from_cells(result.cells, result.plan.settings.pictures), votes) if votes else None
     if made is None or not made.total:
         return result
@@ -236,6 +236,6 @@ def with_votes(result: StudyResult) -> StudyResult:
 
 
 def _scored(cell: CellResult, made: Tally) -> CellResult:
-    number = made.contest.of[cell_id(cell.cell.key)][0]
+    number = made.contest.of[cell_id(cell)][0]
     value = ScoreValues(float(made.strengths.mean[number]), float(made.strengths.error[number]))
     return replace(cell, scores={**cell.scores, NAME: value})

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib_astolfo.__main__ import main
+from lib_astolfo.search import kept
 from lib_astolfo.search.votes import Vote, VoteStore, cell_id
 from tests.search import kept_study
 
@@ -15,7 +16,7 @@ from tests.search import kept_study
 def voted(folder: Path, count: int = 9) -> None:
     """People who prefer full strength at CFG 4."""
     plan = kept_study.write(folder)
-    ids = {cell.label: cell_id(cell.key) for cell in plan.cells}
+    ids = {one.cell.label: cell_id(one) for one in kept.read(folder).cells()}
     best, store = ids["ratio 1, CFG 4, zero uncond"], VoteStore(folder)
     for number in range(count):
         other = [one for one in ids.values() if one != best][number % 11]

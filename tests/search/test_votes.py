@@ -117,7 +117,7 @@ def test_prompts_and_seeds_do_not_compete(construct: Construct) -> None:
     result = construct({"ratio": [0, 0.5, 1], "prompt": ["red seven", "blue two"]}, lambda v: {"near": v["ratio"]})
     made = Contest.from_cells(result.cells, 64)
     assert made.settings == ("ratio 0", "ratio 0.5", "ratio 1")
-    ids = {one.cell.label: cell_id(one.cell.key) for one in result.cells}
+    ids = {one.cell.label: cell_id(one) for one in result.cells}
     red, other, blue = ids["ratio 0, red seven"], ids["ratio 1, red seven"], ids["ratio 1, blue two"]
     assert made.fits(vote(red, other)) and made.fits(vote(other, red, picture=63))
     for bad in (vote(red, blue), vote(red, red), vote(red, "none"), vote(red, other, picture=64)):
@@ -198,7 +198,7 @@ def test_voters_share_some_ballots() -> None:
 def test_votes_are_a_score_that_never_decides(construct: Construct) -> None:
     result = construct({"ratio": [0, 0.5, 1]}, lambda v: {"near": 1 - v["ratio"]})
     assert with_votes(result) is result
-    store, ids = VoteStore(result.folder), [cell_id(one.cell.key) for one in result.cells]
+    store, ids = VoteStore(result.folder), [cell_id(one) for one in result.cells]
     for i in range(12):
         store.add(vote(ids[0], ids[1 + i % 2], study=result.plan.fingerprint, picture=i))
     found = with_votes(result)
