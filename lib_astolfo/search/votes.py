@@ -79,7 +79,7 @@ class VoteStore:
         self.path = folder / VOTES_FILE
 
     def votes(self, study: str = "") -> list[Vote]:
-        """The votes that stand on a study (its fingerprint; empty: all that are here), in order; each id counts once."""
+        """The votes that stand on a study (its fingerprint; empty: all there are), in order; each id counts once."""
         found: dict[str, Vote] = {}
         for line in read_lines(self.path):
             if "undo" in line:
