@@ -41,6 +41,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "pictures": 16,
         "steps": 8,
     },
+    "exhaust": {
+        "models": ["digits-eps.safetensors", "digits-v.safetensors"],
+        "unconds": ["zero", "null", "comma"],
+        "predictions": ["auto", "eps", "v ztsnr"],
+        "prompts": ["red seven", "blue two"],
+        "steps": 8,
+    },
     "doctor": {"model": "digits-v.safetensors", "markers": ["v_pred", "ztsnr"], "output": "digits-v-marked"},
     "differences": {"models": ["digits-eps.safetensors", "digits-v.safetensors"], "top": 20},
     "arithmetic": {
