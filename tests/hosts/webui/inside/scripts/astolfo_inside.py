@@ -21,12 +21,21 @@ def extension() -> Any:
 
 
 def on_app_started(demo: Any, app: FastAPI) -> None:
+    register_score()
     app.add_api_route("/inside/model", model, methods=["POST"])
     app.add_api_route("/inside/weights", weights, methods=["POST"])
     app.add_api_route("/inside/draw", draw, methods=["POST"])
     app.add_api_route("/inside/state", state, methods=["GET"])
     app.add_api_route("/inside/digest", digest, methods=["GET"])
     app.add_api_route("/inside/unload", unload, methods=["POST"])
+
+
+def register_score() -> None:
+    """``green``, which a search can decide by: nothing that a random network draws is better than anything else."""
+    from lib_astolfo.scoring.registry import SCORES
+    from lib_astolfo.scoring.score import Score, per_picture
+
+    SCORES["green"] = Score("green", per_picture(lambda pictures: pictures[..., 1].mean(axis=(1, 2))), "higher")
 
 
 def model(asked: dict[str, Any] = Body(...)) -> Response:  # noqa: B008
