@@ -64,10 +64,17 @@ def _add_page(router: APIRouter, workspace: Workspace) -> None:
         """Grid, zoom, compare, wipe, blend, flicker, differences, votes. Opened in a browser."""
         from lib_astolfo.search import look_page
 
-        studies.find(workspace, study)
+        several: list[str] = []
+        try:
+            studies.find(workspace, study)
+        except Unknown:
+            several = studies.inside(workspace, study)
+            if not several:
+                raise
         headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
         headers["Referrer-Policy"] = "no-referrer"
-        return Response(look_page.served(), media_type="text/html", headers=headers)
+        made = look_page.listing(several) if several else look_page.served()
+        return Response(made, media_type="text/html", headers=headers)
 
     @router.get("/look/{name}", summary="A part of that page", responses=describe.answers(also=(404,)))
     def part(name: str) -> Response:

@@ -80,7 +80,15 @@ def find(workspace: Workspace, word: str) -> Kept:
     for folder in _candidates(workspace, word):
         if is_study(folder):
             return read(folder)
-    raise Unknown("study", repr(word), EXPECTED)
+    several = inside(workspace, word)
+    raise Unknown("study", repr(word), f"one of {', '.join(several)}" if several else EXPECTED)
+
+
+def inside(workspace: Workspace, word: str) -> list[str]:
+    """The ids of the studies in a folder that is none itself, as an exhaustion table's. Errors: Unknown."""
+    found = [path.resolve() for path in _candidates(workspace, word)]
+    known = {folder.resolve(): name_of(folder, workspace) for folder in folders(workspace)}
+    return sorted(name for folder, name in known.items() if any(path in folder.parents for path in found))
 
 
 def _candidates(workspace: Workspace, word: str) -> Iterator[Path]:

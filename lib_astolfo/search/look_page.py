@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -27,6 +30,14 @@ def served() -> str:
     style = f'<link rel="stylesheet" href="../../look/{STYLE}">'
     scripts = "\n".join(f'<script src="../../look/{name}" defer></script>' for name in SCRIPTS)
     return _text(PAGE).replace(MARK, f"{style}\n{scripts}")
+
+
+def listing(studies: Sequence[str]) -> str:
+    """A page of links, for a folder with several studies in it."""
+    links = "".join(f'<li><a href="../{quote(name, safe="")}/look">{escape(name)}</a></li>' for name in studies)
+    style = f'<link rel="stylesheet" href="../../look/{STYLE}">'
+    head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Studies</title>{style}</head>'
+    return f"{head}<body><main><h1>Studies</h1><ul>{links}</ul></main></body></html>\n"
 
 
 def part(name: str) -> Path | None:
