@@ -25,7 +25,7 @@ from lib_astolfo.scoring.score import Score, ScoreFunction, ScoreValues
 BLANK, BLANK_WIDTH = math.log(0.02), 0.15  # logarithm of the standard deviation, of 1; 0.02 is five steps of 255
 BLUR, BLUR_WIDTH = math.log(0.025), 0.12  # logarithm of the share of forms below a sixteenth of the side
 NOISE, NOISE_WIDTH = 0.095, 0.006  # standard deviation of what is uncorrelated between neighbours
-PATCHES, PATCHES_WIDTH = 0.32, 0.025  # share of the picture's 16 parts
+PATCHES, PATCHES_WIDTH = 0.28, 0.015  # share of the picture's 16 parts
 STRIPES, STRIPES_WIDTH = 0.4, 0.04  # share of the forms' energy that one frequency has everywhere
 STRAY, STRAY_LIGHT = 0.05, 0.3  # of a part: standard deviation of the weaker colour direction, and against its light
 STRIPE_SIDE, WINDOW, STRIPE_LOW, STRIPE_LEAST = 128, 32, 3.0, 0.04
@@ -68,10 +68,11 @@ def noise(image: Image.Image) -> float:
 
 
 def patches(image: Image.Image) -> float:
-    """Patches or fragments of colours that have nothing to do with each other, in most parts of the picture.
+    """Patches or fragments of colours that have nothing to do with each other, in a third of the picture or more.
 
     In a part of a photograph or a drawing colours lie near one line, or are weaker than light and shade; in patches
     they scatter in both directions, a third as strongly as the light at least.
+    A few large areas of one strong colour each, as an eps model read as something else may leave, are not enough.
     """
     light, colours = planes(thumbnail(image))
     height, width = (max(side // 4, 1) for side in light.shape)

@@ -39,8 +39,8 @@ class Wanted:
 
 def read(given: Any) -> tuple[Wanted, ...]:
     """Every score that is asked for, in order. Errors: BadInput naming the key."""
-    if isinstance(given, str):
-        given = [given]
+    if isinstance(given, str):  # `scores=near,frechet` on the command line
+        given = [part for part in given.split(",") if part.strip()]
     if not isinstance(given, Mapping | list | tuple):
         raise BadInput("scores", repr(given), "a list of names, or of mappings from a name to a folder or options")
     found = list(_entries(given))

@@ -12,9 +12,10 @@ from lib_astolfo.demo import digits
 from lib_astolfo.demo.scores import real_pictures
 from lib_astolfo.errors import BadInput
 from lib_astolfo.scoring import examples, frechet, labelled
+from lib_astolfo.scoring.clip import Clip
 from lib_astolfo.scoring.makers import Given
 
-from . import families
+from . import families, models
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,27 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"read right.*give `clip`"):
         score("accuracy", tmp_path)
     assert score("near", tmp_path).better == "lower", "near asks for no classifier"
+
+
+def test_the_features_of_a_clip_are_kept_for_the_next_study(
+    folder: Path, real: tuple[np.ndarray, list[str], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    embed = Clip.of_pictures
+    monkeypatch.setattr(Clip, "of_pictures", lambda self, given: seen.append(len(given)) or embed(self, given))
+    options = {"folder": folder, "clip": models.clip_folder(tmp_path / "clip"), "device": "cpu"}
+    pictures, prompts = real[0][340:360], [f"digit {word}" for word in real[2][340:360]]
+    found = []
+    for _ in range(2):
+        made = labelled.make(Given("near", options, cache=tmp_path / "cache"), kind="near")
+        found.append(made.measure(pictures, prompts))
+    assert sum(seen) == 340 + 2 * 20, "every example once"
+    np.testing.assert_allclose(found[0].each, found[1].each, rtol=1e-4)
+    assert found[0].mean == pytest.approx(1.0, abs=0.4)
+    noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3)).astype(np.uint8)
+    assert made.measure(noise, prompts).mean > 1.5 * found[0].mean
+    plain = labelled.make(Given("near", {**options, "clip": None}, cache=tmp_path / "cache"), kind="near")
+    assert plain.mark != made.mark and len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_bad_folders_are_named(folder: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def make(given: Any, *, own: bool = True) -> dict[str, Score]:
     ("given", "expected"),
     [
         ("sharpness", [Wanted("sharpness", "sharpness")]),
+        ("blur, noise", [Wanted("blur", "blur"), Wanted("noise", "noise")]),
         (["blur", "noise"], [Wanted("blur", "blur"), Wanted("noise", "noise")]),
         ({"clip": "models/l"}, [Wanted("clip", "clip", "models/l")]),
         (["blur", {"clip": "l", "near": "d"}], [Wanted("blur", "blur"), Wanted("clip", "clip", "l"), NEAR]),
