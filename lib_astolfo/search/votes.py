@@ -237,5 +237,5 @@ def with_votes(result: StudyResult) -> StudyResult:
 
 def _scored(cell: CellResult, made: Tally) -> CellResult:
     number = made.contest.of[cell_id(cell)][0]
-    value = ScoreValues(float(made.strengths.mean[number]), float(made.strengths.error[number]))
+    value = ScoreValues(round(float(made.strengths.mean[number]), 6), float(made.strengths.error[number]))
     return replace(cell, scores={**cell.scores, NAME: value})

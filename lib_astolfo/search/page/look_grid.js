@@ -122,7 +122,7 @@
     const own = state.picture >= 0 && score?.[2]?.[state.picture];
     const text = score ? make("span", { title: Object.entries(cell.scores).map(([name, value]) => `${name} ${look.scoreWords(value)}`).join("\n") }, cell.id === state.view.best ? make("b", {}, "best ") : null, look.scoreWords(score)) : null;
     const failed = Object.entries(cell.failed || {}).map(([name, share]) => `${name}: ${Math.round(100 * share)} % of the pictures`);
-    const caption = make("figcaption", {}, failed.length ? make("b", { class: "warn", title: `They look like failures. ${failed.join(", ")}` }, "⚠ ") : null, words ? make("span", {}, words) : null, text, typeof own === "number" && !words && width() > 170 ? make("span", { title: "this picture's" }, look.number(own)) : null);
+    const caption = make("figcaption", {}, failed.length ? make("b", { class: "warn", title: `They look like failures. ${failed.join(", ")}` }, "⚠ ") : null, words ? make("span", {}, words) : null, text, typeof own === "number" && !words && width() > 210 ? make("span", { title: "this picture's" }, look.number(own)) : null);
     const names = ["cell", words && "wide", cell.id === state.view.best && "best", number >= 0 && "chosen", cell.id === state.focus && "focus"];
     const made = make("figure", { class: names.filter(Boolean).join(" "), "data-id": cell.id, role: "gridcell", title: cell.label }, canvas, caption, number >= 0 ? make("span", { class: "badge" }, number + 1) : null);
     made.addEventListener("click", (event) => { state.focus = cell.id; if (event.ctrlKey || event.metaKey || event.shiftKey) look.choose(cell.id); else state.info = true; look.refresh(); });
