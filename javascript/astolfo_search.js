@@ -117,7 +117,7 @@
     view.rail.hidden = !busy;
     view.bar.style.width = `${percent}%`;
     view.rail.firstChild.setAttribute("aria-valuenow", percent);
-    view.head.parentElement.toggleAttribute("data-busy", busy);
+    if (busy) view.head.parentElement.setAttribute("data-fresh", ""); // on a phone it then stands before the fields
   }
 
   function showBar(view, redraw) {

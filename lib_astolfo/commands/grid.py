@@ -129,7 +129,11 @@ def judged(
 
 
 def draw(plan: Plan, workspace: Workspace, task: Task, folder: Path) -> StudyResult:
-    """Run the study with the task's progress; every finished cell is an event and a picture among the job's files."""
+    """Run the study with the task's progress; every finished cell is an event and a picture among the job's files.
+
+    So are those that an earlier job has left in the folder.
+    """
+    from lib_astolfo.search.store import CellStore
     from lib_astolfo.search.study import run as run_study
 
     def on_cell(cell: CellResult) -> None:
@@ -142,6 +146,8 @@ def draw(plan: Plan, workspace: Workspace, task: Task, folder: Path) -> StudyRes
             raise workspace.training.busy()
         check_unchanged(plan, workspace)
 
+    for cell in CellStore(folder).read(plan).values():
+        on_cell(cell)
     live = checked_live(plan, workspace)
     told: dict[str, Any] = {"progress": progress, "report": task.report, "asked": lambda: bool(task.asked)}
     return run_study(plan, workspace.host, live, folder, on_cell=on_cell, **told)

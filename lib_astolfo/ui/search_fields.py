@@ -147,9 +147,10 @@ def _same(form: Form, demo: bool) -> None:
 def _scores(form: Form) -> None:
     known, words = choices.scores(), "None ticked: all that fit the models"
     form.add("scores", gr.CheckboxGroup, "Scores", words, choices=known, value=[])
-    makers = "; ".join(choices.score_makers())
-    words = "One a line, as clip: models/clip-l" + (f". {makers}" if makers else "")
-    form.text("makers", "Scores with a folder or file", words, max_lines=8)
+    form.text("makers", "Scores with a folder or file", "One a line, as clip: models/clip-l", max_lines=8)
+    makers = "".join(f"<li>{html.text(line)}</li>" for line in choices.score_makers())
+    if makers:
+        gr.HTML(f'<details class="astolfo-fold"><summary>Which there are</summary><ul>{makers}</ul></details>')
     words = "Chooses the winner; the pictures stand beside it. Also the name of one with a folder"
     listed = [choices.AUTO, *known]
     form.add(
