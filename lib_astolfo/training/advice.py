@@ -105,8 +105,10 @@ def _distill(objective: Objective) -> list[str]:
         )
         return _nothing("distill", ["teacher"], why)
     low, high = reach(settings)
+    if settings.beyond == "teacher" and high == float("inf"):
+        return _nothing("distill", ["beyond"], f"the teacher, {settings.teacher.describe()}, ends in pure noise itself")
     first, last = _ratios(objective)
-    if first > high or last < low:
+    if (first > high and settings.beyond != "teacher") or last < low:
         why = f"its schedule spans sigma/alpha {low:.3g} to {high:.4g}"
         return _nothing("distill", ["teacher"], f"{why}, times {times.minimum:g} to {times.maximum:g} lie outside")
     return []

@@ -61,7 +61,8 @@ def _teacher(rest: Tree) -> Tree:
     own = held.get("teacher") or {}
     kind = (own.get("prediction", "eps"), bool(own.get("zero_terminal_snr", False))) if own else None
     name = next((name for name, told in TEACHERS.items() if told == kind), None)
-    if name is None or held.get("like", "a1111") != "a1111" or own.get("shift", 1.0) != 1.0:
+    odd = held.get("like", "a1111") != "a1111" or held.get("beyond", "pictures") != "pictures"
+    if name is None or odd or own.get("shift", 1.0) != 1.0:
         return {"distill": 0.0, "teacher": AS_MODEL}
     _take(rest, "objective.distill")
     return {"distill": held.get("share", 1.0), "teacher": name}

@@ -37,6 +37,8 @@ NOTHING = [
     ({"sampling": RF, "times": HIGH, "distill": Distillation(EPS)}, ["distill.teacher"]),
     ({"sampling": ZERO, "times": HIGH, "distill": Distillation(EPS)}, ["distill.teacher"]),
     ({"sampling": ZERO, "times": Times(minimum=0.8), "distill": Distillation(EPS)}, []),
+    ({"sampling": RF, "times": HIGH, "distill": Distillation(EPS, beyond="teacher")}, []),
+    ({"sampling": RF, "distill": Distillation(ZERO, beyond="teacher")}, ["distill.beyond"]),
     ({"sampling": RF, "times": HIGH, "distill": Distillation(ZERO)}, []),
 ]
 USED = [

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib_astolfo.diffusion.denoiser import Denoiser
 from lib_astolfo.diffusion.sampling import Sampling
-from lib_astolfo.training.distill import Distillation, ask, blend, chosen, reach, target, teacher_moments
+from lib_astolfo.training.distill import Distillation, ask, blend, chosen, reach, target, teachable, teacher_moments
 from lib_astolfo.training.draws import Draws
 from lib_astolfo.training.objective import make
 from lib_astolfo.training.times import Moments, Times, at, at_timestep, draw
@@ -135,3 +135,25 @@ def test_real_targets_stand_where_the_teacher_is_not_asked() -> None:
     assert torch.equal(mixed, torch.stack([other[0], real[1], other[2]]))
     broken = torch.full_like(other, float("nan"))
     assert torch.equal(blend(real, broken, torch.zeros(3, dtype=torch.bool)), real), "what is not taken cannot spoil"
+
+
+@pytest.mark.parametrize(("student", "t"), [(ZERO, 0.95), (ZERO, 0.9995), (RF, 0.97), (RF, 1.0)], ids=str)
+def test_beyond_its_last_level_the_teacher_is_right_on_average(student: Sampling, t: float) -> None:
+    """The regression of its answers on what the student sees is the best student's answer, and they vary less about
+    it than real targets: with pictures of unit variance by about the share that the last level hides."""
+    count, settings = 50_000, Distillation(EPS, beyond="teacher")
+    x0, noise, fresh = torch.randn(3, count, 1, 1, 1, generator=torch.Generator().manual_seed(5)).double()
+    moments = at(torch.full((count,), t), student)
+    assert not bool(teacher_moments(moments, settings)[1].any()) and bool(teachable(moments, settings)[0].all())
+    question = ask(x0, noise, moments, settings, fresh=fresh)
+    assert float(question.timestep[0]) == 999.0 and bool(question.beyond.all())
+    alpha, sigma = question.moments.alpha, question.moments.sigma  # of unit variance: the best eps answer is sigma z
+    answer = sigma.view(-1, 1, 1, 1) * question.input
+    found = target(answer, question, moments, settings, student)
+    made = make(x0, noise, moments, student)
+    gain = float((made.target * made.input).mean() / made.input.square().mean())
+    assert float((found * made.input).mean() / made.input.square().mean()) == pytest.approx(gain, abs=0.01)
+    spread = [float((one - gain * made.input).square().mean()) for one in (found, made.target)]
+    assert spread[0] < 0.01 * spread[1] and float(alpha[0]) > 0.06
+    assert not bool(ask(x0, noise, moments, settings).valid.any()), "without fresh noise it is not asked"
+    assert not bool(teachable(moments, Distillation(EPS))[0].any())

@@ -165,6 +165,7 @@ WRONG = [
     (Noise, {"multires_iterations": 2.0}, "noise.multires_iterations"),
     (Noise, {"offset": 0.1, "multires_iterations": 2}, "noise.multires_iterations"),
     (Distillation, {"share": 1.5}, "distill.share"),
+    (Distillation, {"beyond": "me"}, "distill.beyond"),
     (Distillation, {"teacher": Sampling("mixed")}, "distill.teacher.prediction"),
 ]
 

@@ -105,9 +105,11 @@ class Grads:
         if settings is None or not chosen:
             return target
         moments = rows_of(ready.moments, chosen)
-        question = distill.ask(ready.x0[chosen], ready.seen[chosen], moments, settings)
+        rows = [ready.rows[at] for at in chosen]
+        fresh = step.draws(rows).normal("beyond the teacher", ready.x0.shape[1:]).to(ready.x0)
+        question = distill.ask(ready.x0[chosen], ready.seen[chosen], moments, settings, fresh=fresh)
         with torch.no_grad():
-            planned = [step.plans[ready.rows[at]] for at in chosen]
+            planned = [step.plans[row] for row in rows]
             cond = self.texts.conds(planned, [zeros[at] for at in chosen]).to(self.model.device)
             answer = self.ask(question.input, question.timestep, cond).float()
         told = distill.target(answer, question, moments, settings, self.settings.objective.sampling)

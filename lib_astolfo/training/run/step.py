@@ -82,7 +82,7 @@ def draw(settings: RunSettings, data: DataSettings, items: Sequence[Item], batch
     zeros = dropped & (draws.uniform("uncond")[:, 0] < share)
     taught = torch.zeros(len(planned), dtype=torch.bool)
     if objective.distill is not None and when.taught:
-        valid = distill.teacher_moments(moments, objective.distill)[1]
+        valid = distill.teachable(moments, objective.distill)[0]
         taught = distill.chosen(objective.distill, valid, draws)
     return Step(when.step, seed, data, planned, moments, zeros, taught)
 
