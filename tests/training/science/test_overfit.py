@@ -38,6 +38,11 @@ FORMS: dict[str, dict[str, Any]] = {
     "blocks": {"form": {"kind": "full"}, "select": [{"name": "out", "words": ["OUT00-OUT11"], "rate": 0.0}]},
     "lora": {"form": {"kind": "lora", "rank": 32, "conv_rank": 32}},
 }
+#: Objectives besides v. With plain weights eps hardly learns what is in the noisiest pictures: 6 of 8 in 110 epochs.
+OTHERS: dict[str, dict[str, Any]] = {
+    "eps": {"objective": {"weights": {"kind": "debiased"}}, "plan": {"epochs": 200}},
+    "rf": {},
+}
 
 
 class Place:
@@ -56,7 +61,7 @@ class Place:
         """Train a base, check that it is what it was, and bake what it learned as a model of its own."""
         model = self.host.load(base)
         before = {key: tensor.clone() for key, tensor in model.weights().items()}
-        objective = {"sampling": sampling, "times": {"stratified": True}}
+        objective = {"sampling": sampling, "times": {"stratified": True}, **changes.pop("objective", {})}
         settings = smallest.settings([self.data[side]], name=name, objective=objective, **changes)
         outcome = Run(settings, self.host, self.root / "runs" / name, Free()).go()
         assert outcome.ended == "done", outcome
@@ -141,10 +146,10 @@ def test_from_nothing(place: Place, base: str) -> None:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(not FULL_SIZE, reason="set ASTOLFO_FULL_SIZE=1")
-@pytest.mark.parametrize("prediction", ["eps", "rf"])
+@pytest.mark.parametrize("prediction", OTHERS)
 def test_other_objectives_from_nothing(place: Place, prediction: str) -> None:
     sampling = {"prediction": prediction}
-    place.learn("untrained", prediction, "own", sampling, form={"kind": "full"})
+    place.learn("untrained", prediction, "own", sampling, form={"kind": "full"}, **OTHERS[prediction])
     by_heart(place, prediction, "own", sampling)
 
 
