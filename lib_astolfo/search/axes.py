@@ -72,6 +72,10 @@ class Axis:
             return f"{self.words or self.name} {_stem(value)}".strip()
         return f"{self.words or self.name} {show(value)}"
 
+    def short(self, value: Any) -> str:
+        """The value without its name, of a file its stem: for places that name the axis themselves."""
+        return _stem(value) if self.name in _FILES else show(value)
+
 
 _FILES = ("model_a", "model_b", "model_c", "snapshot", "lora")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
-from lib_astolfo.search.axes import ALIASES, AXES, show
+from lib_astolfo.search.axes import ALIASES, AXES, Axis, show
 from lib_astolfo.search.plan import Plan, title
 from lib_astolfo.sheets.drawing import INK, LABEL, LINE, MARGIN, MARK, MAX_SIDE, PAPER, SOFT, fit, font
 from lib_astolfo.sheets.drawing import keep as keep
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lib_astolfo.search.study import StudyResult
 
 CELL_SIDE = 192  # about the side of a cell in the contact sheet; larger pictures are shown one a cell
+WIDEST_LABEL = 280
 MAX_WIDTH = 12_000  # of the cells of a sheet in pixels; where more columns than that allows stand, they are smaller
 
 
@@ -101,7 +102,7 @@ def _grid(plan: Plan, axes: tuple[str, Sequence[Mapping[str, Any]]], cell: tuple
     row, others = axes
     legend, margin = plan.settings.legend, plan.settings.margin
     top = MARGIN + 44 + 26 * max(levels, 1) if legend else MARGIN
-    left = MARGIN + LABEL if legend else MARGIN
+    left = MARGIN + _label_width(AXES[row], plan.axes[row]) if legend else MARGIN
     return _Grid(row, plan.axes[row], others, cell, top, left, 22 if plan.primary and legend else 0, margin)
 
 
@@ -164,16 +165,21 @@ def _column_labels(draw: ImageDraw.ImageDraw, grid: _Grid, axes: Sequence[str]) 
         y += 26
 
 
+def _label_width(axis: Axis, values: Sequence[Any]) -> int:
+    """Of the rows' labels in pixels: wider where names of files would else look alike."""
+    wanted = max(font(12, bold=True).getlength(axis.short(value)) for value in values)
+    return int(min(max(LABEL, wanted + 16), WIDEST_LABEL))
+
+
 def _row_labels(draw: ImageDraw.ImageDraw, grid: _Grid) -> None:
     axis = AXES[grid.row]
     draw.text((MARGIN, grid.top - 18), axis.words or axis.name, font=font(15), fill=SOFT, anchor="lm")
     for r, value in enumerate(grid.rows):
         middle = grid.at(r, 0)[1] + grid.cell[1] / 2
-        words = axis.label(value).removeprefix(f"{axis.words or axis.name} ")
-        for size in (20, 15, 12):
-            if font(size, bold=True).getlength(words) <= LABEL - 12:
-                break
-        label = fit(words, LABEL - 12, size, bold=True)
+        words = axis.short(value)
+        room = grid.left - MARGIN - 12
+        size = next((size for size in (20, 15) if font(size, bold=True).getlength(words) <= room), 12)
+        label = fit(words, room, size, bold=True)
         draw.text((MARGIN, middle), label, font=font(size, bold=True), fill=INK, anchor="lm")
 
 

@@ -115,7 +115,7 @@ def _panel(axes: Axes, one: Surface, limits: tuple[float, float], style: Style, 
     for i, j in one.region():
         axes.plot([i + 0.36], [j + 0.32], marker="o", markersize=3, color=COLOURS[1])
     _frame_best(axes, one.best, 3.4 if best else 1.6)
-    axes.set_xticks(range(len(one.xs)), [show(value) for value in one.xs], fontsize=8, color=style.soft)
+    axes.set_xticks(range(len(one.xs)), [_tick(one.x, value) for value in one.xs], fontsize=8, color=style.soft)
     axes.set_yticks(range(len(one.ys)), [_tick(one.y, value) for value in one.ys], fontsize=8, color=style.soft)
     axes.set_xlabel(AXES[one.x].words or one.x, fontsize=8, color=style.soft)
     axes.set_ylabel(AXES[one.y].words or one.y, fontsize=8, color=style.soft)
@@ -123,7 +123,7 @@ def _panel(axes: Axes, one: Surface, limits: tuple[float, float], style: Style, 
 
 
 def _tick(name: str, value: Any) -> str:
-    words = AXES[name].label(value).removeprefix(f"{AXES[name].words or name} ")
+    words = AXES[name].short(value)
     return words if len(words) <= 18 else f"…{words[-17:]}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lib_astolfo.search.axes import AXES, show
+from lib_astolfo.search.axes import AXES
 from lib_astolfo.search.plan import columns
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def table(result: StudyResult, score: Score) -> Table:
                 for c, cell in enumerate(row)
             )
         )
-    labels = tuple(show(value) for value in result.plan.axes[row_axis])
+    labels = tuple(AXES[row_axis].short(value) for value in result.plan.axes[row_axis])
     return Table(score, row_axis, labels, tuple(others), tuple(rows))
 
 

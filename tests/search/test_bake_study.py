@@ -67,7 +67,9 @@ def pictures(place: Workspace, folder: str, name: str, picture: str, values: dic
     """Whether the file draws, by what it says of itself, the pictures of the study's cell."""
     again = StandaloneHost([Path(name).parent], tmp_path / "again", device="cpu")
     again.load(Path(name).name)
-    plan = grid.prepare(GridSettings(**{**VALUES, **values, "models": {"a": Path(name).name}, "axes": {"seed": [1]}}), place)
+    plan = grid.prepare(
+        GridSettings(**{**VALUES, **values, "models": {"a": Path(name).name}, "axes": {"seed": [1]}}), place
+    )
     assert again.model is not None
     requests = [one.with_(uncond=again.model.entry.uncond) for one in plan.requests(plan.cells[0])]
     made = [np.asarray(one.image) for one in again.generate(requests)]
@@ -163,3 +165,30 @@ def test_what_is_no_weight_is_not_baked(place: Workspace, tmp_path: Path) -> Non
     run_grid(place, tmp_path, "samplers", models={"a": TRAINED}, axes={"sampler": "Euler, Heun"})
     with pytest.raises(BadInput, match="nothing to bake in"):
         bake.check(BakeSettings(study="samplers"), place)
+
+
+def test_as_jobs(tmp_path: Path) -> None:
+    served = Workspace(StandaloneHost([tmp_path / "baked", models_folder()], tmp_path / "outputs", device="cpu"))
+    served.start()
+    try:
+        given = {**VALUES, "axes": {"ratio": [0.5, 1], "uncond": ["zero", None]}}
+        searched = served.jobs.wait(served.submit("grid", given).id, timeout=250)
+        assert searched.state == "done", searched.error
+        for number, values in enumerate(({"job": searched.id}, {"study": searched.id})):
+            made = served.jobs.wait(served.submit("bake", {**values, "output": f"baked {number}"}).id, timeout=250)
+            assert made.state == "done", made.error
+            said = header((made.result or {})["output"])[bake_study.STUDY]
+            assert said["cell"] == (searched.result or {})["winner"]["label"]
+            assert said["name"] == searched.id
+        two = served.jobs.wait(served.submit("bake", {"study": searched.id, "under": "each"}).id, timeout=250)
+        assert len((two.result or {})["products"]) == 2
+        table = {"models": [TRAINED], "unconds": ["zero"], "predictions": ["auto", "eps"], "probe": False}
+        shared = {name: VALUES[name] for name in ("prompts", "pictures", "steps", "scores")}
+        told = served.jobs.wait(served.submit("exhaust", {**table, **shared}).id, timeout=250)
+        assert told.state == "done", told.error
+        assert {"exhaustion.html", "exhaustion.png", "exhaustion.csv", "exhaustion.json"} <= set(told.files)
+        drawn = [event.data["picture"] for event in served.jobs.events(told.id) if "picture" in event.data]
+        assert len(drawn) == 2
+        assert set(drawn) <= set(told.files)
+    finally:
+        served.shutdown()
