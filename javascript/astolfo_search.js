@@ -12,9 +12,9 @@
   const TITLES = {
     check: "The same again on fresh seeds", winner: "Merge or full strength", confounder: "Ratio or only a lower CFG", optimum: "Where the ratio is best",
     uncond: "Uncond against uncond", product: "The product for each uncond", ridge: "Ratio against CFG", saturated: "A score that says nothing",
-    disagreement: "Scores disagree", sure: "How sure", missing: "Not decided",
+    disagreement: "Scores disagree", conflict: "Scores name different best cells", agreement: "Whether the scores agree", failed: "Pictures that have failed", sure: "How sure", missing: "Not decided",
   };
-  const FIRST = ["check", "winner", "confounder", "disagreement", "missing"]; // cautions that stand beside the headline
+  const FIRST = ["check", "winner", "confounder", "disagreement", "conflict", "failed", "missing"]; // cautions that stand beside the headline
   const ACTS = [
     ["pause", "Pause", ["running"], "Wait after the pictures at hand; the model is free meanwhile"],
     ["resume", "Resume", ["paused"], "Go on"],
@@ -170,7 +170,7 @@
   function showAfter(view, job) {
     const { winner, products = [] } = job.result || {}, here = isHere(view);
     const row = make("div", { class: "astolfo-after" }), files = job.files.filter((name) => !name.includes("/"));
-    if (view.cellsFound.size && tab.comparePage) row.append(link("Compare and vote", tab.comparePage(view.id), "Zoom, side by side, slider between two, differences; votes by keyboard"));
+    if (view.cellsFound.size && tab.comparePage) row.append(link("Compare pictures", tab.comparePage(view.id), "Zoom, side by side, slider between two, differences; votes by keyboard"));
     if (winner && winner.recipe) row.append(...bake(view, products));
     if (winner && winner.recipe) row.append(button("Apply to the loaded model", "The winner's merge in the weights; no file is written", () => guard(view, () => applyLive(view, winner))));
     if (winner && winner.recipe && here) row.append(button("To the Merge tab", "The winner's recipe in its fields", () => press("#astolfo_search_do_to_merge")));

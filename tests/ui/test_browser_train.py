@@ -106,7 +106,7 @@ def test_a_training_is_moved_paused_resumed_kept_and_baked(open_page: Open, serv
     assert any(name.startswith("in the page") and "0.5" in name for name in names), names
     look(page, "train-after")
     page.locator(".astolfo-after > button").filter(has_text="Grid").click()
-    page.locator(".astolfo-run-made .astolfo-cells img").first.wait_for(timeout=LOAD_MS)
+    page.locator(".astolfo-run-made .astolfo-grid .astolfo-cell img").first.wait_for(timeout=LOAD_MS)
     page.locator(".astolfo-strip button").filter(has_text="cancel").click()
 
 
