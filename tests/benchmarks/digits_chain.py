@@ -1,12 +1,14 @@
 """Swaps of the objective on the digits: eps to v to rf, by the pictures alone and by distilling the base.
 
-    python -m tests.benchmarks.digits_chain --out FOLDER [--steps 240 --batch 32 --rate 3e-4 --pictures 96 --seeds 1]
+    python -m tests.benchmarks.digits_chain --out FOLDER [--steps 160 --batch 32 --rate 1e-3 --pictures 96 --seeds 1]
 
 All of it goes through the commands of a running standalone host. Each swap is trained twice from the same base with the
 same pictures and draws, for ``steps`` on real targets and for half as many on the base's; snapshots at the same shares
-of both go into one grid, so that all are scored on the same prompts and noise: ``near`` with its standard error, and
-paired differences. The distilled swap is baked and is the base of the next one; the last run goes into a grid of ratio,
-CFG and uncond as it is (``grid training=NAME``). Rows are printed as they come, and kept in FOLDER/chain.json.
+of both go into one grid, so that all are scored on the same prompts and noise: ``near`` with its standard error. The
+distilled swap is baked and is the base of the next one; the last run goes into a grid of ratio, CFG and uncond as it is
+(``grid training=NAME``). Rows are printed as they come, and kept in FOLDER/chain.json.
+
+Rates fall along a cosine to the end of each run, so that all are compared where they are finished.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ from lib_astolfo.commands.workspace import Workspace
 from lib_astolfo.demo import BASE, digits, models_folder, pictures
 from lib_astolfo.hosts.standalone import StandaloneHost
 
-V: dict[str, Any] = {"prediction": "v", "zero_terminal_snr": True}
-RF: dict[str, Any] = {"prediction": "rf"}
+TARGETS: dict[str, dict[str, Any]] = {
+    "v": {"prediction": "v", "zero_terminal_snr": True},
+    "rf": {"prediction": "rf"},
+}
 WORDS = {"v": "v ztsnr", "rf": "rf"}
 
 
@@ -39,15 +43,15 @@ class Chosen:
 
     out: Path
     base: str = BASE
-    steps: int = 240
+    steps: int = 160
     batch: int = 32
-    rate: float = 3e-4
+    rate: float = 1e-3
     count: int = digits.TRAINING
     pictures: int = 96
     cfg: list[float] = field(default_factory=lambda: [1.5, 3.0])
     seeds: int = 1
     swaps: list[str] = field(default_factory=lambda: ["v", "rf"])
-    parts: int = 2  # snapshots of each run
+    parts: int = 1  # snapshots of each run
 
 
 class Chain:
@@ -78,7 +82,7 @@ class Chain:
             seed=seed,
             objective={"times": {"stratified": True}, **objective},
             data={"sources": [{"path": str(self.data)}], "buckets": pictures.BUCKETS},
-            plan={"epochs": 100_000, "steps": steps, "rate": self.chosen.rate, "warmup": 0.03},
+            plan={"epochs": 100_000, "steps": steps, "rate": self.chosen.rate, "kind": "cosine", "warmup": 0.05},
             optimiser={"betas": [0.9, 0.99], "weight_decay": 0.0},
             batch=self.chosen.batch,
             accumulate=1,
@@ -101,6 +105,7 @@ class Chain:
             prediction=words,
             prompts=prompts(0),
             pictures=self.chosen.pictures,
+            batch=32,
             steps=8,
             dtype="keep",
             uncond="zero",
@@ -112,15 +117,21 @@ class Chain:
 
     def swap(self, base: str, kind: str, seed: int) -> tuple[str, list[dict[str, Any]]]:
         """Both ways from a base; the distilled model's file, and the scores."""
-        teacher = self.host.load(base).entry.sampling.to_dict()
-        target = {"v": V, "rf": RF}[kind]
         steps = self.chosen.steps
-        real = self.train(f"{kind}-real-{seed}", base, {"sampling": target}, steps, seed)
-        taught = {"sampling": target, "distill": {"share": 1.0, "teacher": teacher}}
-        told = self.train(f"{kind}-taught-{seed}", base, taught, steps // 2, seed)
+        real = self.train(f"{kind}-real-{seed}", base, {"sampling": TARGETS[kind]}, steps, seed)
+        told = self.taught(base, kind, steps // 2, seed)
         cells = self.scored(base, [*real, *told], WORDS[kind])
-        baked = self.do("bake", training=f"{kind}-taught-{seed}", output=f"{kind}-{seed}", dtype="fp32")
-        return str(baked["name"]), cells
+        return self.baked(kind, seed), cells
+
+    def taught(self, base: str, kind: str, steps: int, seed: int) -> list[str]:
+        """A run on the base's own targets, read as the base says; its snapshots."""
+        objective = {"sampling": TARGETS[kind], "distill": {"share": 1.0}}
+        return self.train(f"{kind}-taught-{seed}", base, objective, steps, seed)
+
+    def baked(self, kind: str, seed: int) -> str:
+        """The name of a model with what such a run learned."""
+        made = self.do("bake", training=f"{kind}-taught-{seed}", output=f"{kind}-{seed}", dtype="fp32")
+        return str(made["name"])
 
 
 def read(arguments: list[str] | None) -> Chosen:
@@ -147,9 +158,8 @@ def main(arguments: list[str] | None = None) -> int:
                 print(seed, cell["label"], cell["scores"]["near"], flush=True)
             (chosen.out / "chain.json").write_text(json.dumps(kept, indent=1))
     axes = {"ratio": [0.5, 0.8, 1.0], "cfg": chosen.cfg, "uncond": ["zero", "null"]}
-    last = chain.do(
-        "grid", training=f"{chosen.swaps[-1]}-taught-0", axes=axes, pictures=16, steps=8, prompts=prompts(1)
-    )
+    shown = {"pictures": 16, "batch": 16, "steps": 8, "prompts": prompts(1)}
+    last = chain.do("grid", training=f"{chosen.swaps[-1]}-taught-0", axes=axes, **shown)
     print(last["table"])
     return 0
 
