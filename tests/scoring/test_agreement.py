@@ -62,7 +62,8 @@ def test_different_best_cells_count_only_outside_the_error() -> None:
     clear = conflict_of(0.4).conflict
     assert clear is not None and (clear.first, clear.second) == (10, 13)
     assert clear.by_first.mean == pytest.approx(0.4, abs=0.05) and clear.by_second.mean == pytest.approx(0.4, abs=0.05)
-    assert conflict_of(0.005).conflict is None, "as good within the error"
+    rough = [[ScoreValues(mean, 0.5) for mean in means] for means in ([0.0, 0.5, 0.5, 0.4], [0.6, 0.5, 0.5, 1.0])]
+    assert agreement(LOW, HIGH, *rough).conflict is None, "as good within the error"
 
 
 def test_one_side_alone_is_no_conflict() -> None:

@@ -136,6 +136,10 @@ def test_heads_that_do_not_fit_are_refused_by_name(folder: Path, tmp_path: Path)
     refused(r"head\.pth: found a head from 24 to 1; expected one from 16")
     models.save({"layers.0.weight": torch.ones(3, 16)}, tmp_path / "head.pth")
     refused("without a layers.0.bias")
+    one = {"weight": torch.ones(1, 16), "bias": torch.ones(1)}
+    broken = {f"layers.{at}.{name}": tensor for at in (0, 2) for name, tensor in one.items()}
+    models.save(broken, tmp_path / "head.pth")
+    refused("layers of 1 and 16")
     models.save({"other": torch.ones(3)}, tmp_path / "head.pth")
     refused("improved-aesthetic-predictor")
 
