@@ -124,8 +124,9 @@ def _beside(settings: RunSettings, model: LoadedModel) -> Iterable[str]:
     if text and not any(phase.text_encoder for phase in phases):
         raise BadInput("select", "tensors of a text encoder", "none of them, or a phase with text_encoder true")
     said, distill = model.entry.sampling, settings.objective.distill
-    if distill is not None and distill.teacher != said:
-        yield f"objective.distill.teacher is read as {distill.teacher.describe()}; the model says {said.describe()}."
+    teacher = None if distill is None else distill.teacher
+    if teacher is not None and teacher != said:
+        yield f"objective.distill.teacher is read as {teacher.describe()}; the model says {said.describe()}."
     if distill is None and settings.objective.sampling.prediction != said.prediction:
         yield (
             f"the objective is {settings.objective.sampling.describe()}, the model {said.describe()}: the network must "
