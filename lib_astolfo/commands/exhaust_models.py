@@ -11,7 +11,7 @@ from lib_astolfo.diffusion.sampling import Sampling
 from lib_astolfo.errors import BadInput
 from lib_astolfo.merging.recipe import Recipe
 from lib_astolfo.search.exhaustion import SAME, SENSELESS, WAITING, Row
-from lib_astolfo.search.plan import Cell, Plan
+from lib_astolfo.search.plan import Cell, Plan, describe
 
 from . import live, sources, train_after, train_runs
 from .study_plan import natural_sampling, prepare
@@ -84,7 +84,7 @@ def _subject(given: Any, settings: ExhaustSettings, workspace: Workspace) -> Sub
     pairs = list(_pairs(settings, said))
     wanted = [(prediction, uncond) for _, prediction, uncond in pairs if prediction is not None and uncond is not None]
     rows = [replace(row, model=name) for row, _, _ in pairs]
-    shown = recipe.to_dict() if recipe is not None else given
+    shown = recipe.to_dict() if recipe is not None and not _is_snapshot(given) else given
     if not wanted:
         return Subject(name, shown, base, recipe, said, None, tuple(rows), {})
     plan = _plan(settings, base, recipe, wanted, workspace)
@@ -109,19 +109,21 @@ def _read(given: Any, workspace: Workspace) -> tuple[str, str, Recipe | None]:
         recipe = live.recipe_of(given)
     elif not isinstance(given, str) or not given.strip():
         raise BadInput("model", repr(given), "a checkpoint's name, a snapshot's, a recipe's file, or a recipe")
-    elif train_after.is_snapshot(given):
+    elif _is_snapshot(given):
         run = train_runs.find(workspace, given.replace("\\", "/").split("/")[0], "snapshot")
         recipe = live.recipe_of(train_after.recipe_of(train_after.settings_of(run), given, 1.0))
         return PurePath(given).stem, recipe.files()[0], recipe
     elif given.lower().endswith((".yaml", ".yml", ".mecha")):
-        recipe = sources.read(given, workspace).recipe
-        live.resolve_all(recipe, workspace)
-        return PurePath(given).stem, recipe.files()[0], recipe
+        recipe = replace(sources.read(given, workspace).recipe, output=PurePath(given).stem)
     else:
         workspace.resolve(given)
         return given.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".safetensors"), given, None
     live.resolve_all(recipe, workspace)
-    return recipe.output or recipe.describe(), recipe.files()[0], recipe
+    return recipe.output or describe(recipe), recipe.files()[0], recipe
+
+
+def _is_snapshot(given: Any) -> bool:
+    return isinstance(given, str) and train_after.is_snapshot(given)
 
 
 def _said(base: str, recipe: Recipe | None, workspace: Workspace) -> Sampling:

@@ -144,6 +144,21 @@ def test_a_model_that_cannot_be_drawn_is_listed(tmp_path: Path, monkeypatch: pyt
     assert [row["status"] for row in result["models"][1]["rows"]] == [DRAWN, DRAWN]
 
 
+def test_models_keep_their_names_when_they_are_read_again(tmp_path: Path) -> None:
+    from lib_astolfo.commands.exhaust_models import subjects
+    from lib_astolfo.merging.recipe import Recipe
+
+    own = Workspace(StandaloneHost([models_folder()], tmp_path / "outputs", device="cpu"), free_paths=True)
+    path = tmp_path / "half and half.yaml"
+    path.write_text(Recipe.from_dict(RECIPE).to_yaml(), "utf-8")
+    settings = exhaust.check(ExhaustSettings(**{**VALUES, "models": [str(path), TRAINED]}), own)
+    path.unlink()
+    again = subjects(settings, own)
+    assert [one.name for one in again] == ["half and half", "digits-v"]
+    assert again[0].recipe is not None
+    assert again[0].base == BASE
+
+
 def test_the_table_says_what_cfg_1_does(workspace: Workspace) -> None:
     from lib_astolfo.commands.exhaust_models import subjects
 
