@@ -75,7 +75,11 @@ def test_every_picture_is_seen_as_often_as_it_repeats(data: Path) -> None:
 def test_a_step_is_a_function_of_settings_seed_step_and_batch(data: Path) -> None:
     """However it is spread over passes and processes; another attempt draws other noise levels of the same pictures."""
     made, dataset, line = timeline(
-        data, {"data": {"captions": {"dropout": 0.5}}, "objective": {"distill": {"share": 0.5}}}
+        data,
+        {
+            "data": {"captions": {"dropout": 0.5}},
+            "objective": {"distill": {"share": 0.5, "teacher": {"prediction": "eps"}}},
+        },
     )
     seeing, place = dataset.phases[0], line.place(2)
     batch = line.batch(place)
