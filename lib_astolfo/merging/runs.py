@@ -18,8 +18,9 @@ from lib_astolfo.merging.plan import Task
 CHUNK = 2 << 20
 #: Bytes of fp32 scratch that one thread may hold; with many models the chunks become smaller.
 SCRATCH = 64 << 20
-#: Most elements of a part for methods that allocate by themselves: 1 MB in fp32, which stays in the processor's cache.
-PART = 1 << 18
+#: Most elements of a part for methods that allocate by themselves. They work in blocks that stay in the processor's
+#: cache; what costs with smaller parts is Python between them, and histograms of each.
+PART = 1 << 20
 #: Fewest elements of a chunk.
 SMALLEST = 1 << 14
 
