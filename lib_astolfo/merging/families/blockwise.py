@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lib_astolfo.merging.method import Method, Place
 
-#: Elements of a block on the CPU: 512 KB in fp32, so that a few buffers stay in its cache, and yet an operation takes so
-#: long that two threads seldom wait for Python's lock. A GPU takes a part whole.
+#: Elements of a block on the CPU: 512 KB in fp32, so that a few buffers stay in its cache, and yet an operation takes
+#: so long that two threads seldom wait for Python's lock. A GPU takes a part whole.
 BLOCK = 1 << 17
 
 #: Added to where a quotient of two values that are both zero is to be zero: the smallest normal fp32 number.
