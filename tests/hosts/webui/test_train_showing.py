@@ -187,9 +187,7 @@ def test_a_picture_does_not_throw_the_trained_model_away(shown: Host) -> None:
             assert apart(shown.client.txt2img().picture, wanted) == 0
     finally:
         shown.client.set_options(sd_checkpoints_limit=1)
-        shown.load(
-            "sd1" if family == "sdxl" else "sdxl"
-        )  # reForge keeps both that are loaded until it needs their room
+        shown.load("sd1" if family == "sdxl" else "sdxl")  # reForge keeps both until it needs their room
 
 
 def test_another_checkpoint_that_was_chosen_is_drawn_as_it_is(shown: Host) -> None:
