@@ -17,6 +17,9 @@ from .ledger import Ledger
 from .plain import blotted, plain
 from .task import QueueTask
 
+EARLY = "ended early, with what there was"
+"""Why a job is stopped whose work says so of itself in its result (``stopped``): nobody asked here."""
+
 
 class Worker:
     """Runs what it is given of a ledger's jobs, one after the other, in one daemon thread.
@@ -129,7 +132,10 @@ class Worker:
             text = f"{type(error).__name__}: {error}"
             task.event(text, traceback=traceback.format_exc())
             return "failed", text, None
-        return ("stopped", task.reason, result) if task.noticed else ("done", "", result)
+        if task.noticed:
+            return "stopped", task.reason, result
+        early = isinstance(result, dict) and result.get("stopped") is True  # as by a WebUI's interrupt
+        return ("stopped", EARLY, result) if early else ("done", "", result)
 
     def _finish(self, task: QueueTask, state: str, error: str, result: dict[str, Any] | None = None) -> None:
         if task.asked == "cancel" and state != "done":

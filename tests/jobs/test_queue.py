@@ -102,6 +102,17 @@ def test_stopped_work_may_return_what_it_has(queue: JobQueue) -> None:
     assert over.result["count"] >= 5
 
 
+@pytest.mark.parametrize(("stopped", "state"), [(True, "stopped"), (False, "done")])
+def test_work_that_was_ended_elsewhere_says_so_in_its_result(tmp_path: Path, stopped: bool, state: str) -> None:
+    """As a grid that is interrupted in the WebUI: nobody has asked the job to stop."""
+    queue = JobQueue(tmp_path, {"grid": lambda settings, task: {"stopped": stopped}})
+    queue.start()
+    over = queue.wait(queue.submit("grid", {}).id, 20)
+    queue.shutdown()
+    assert (over.state, over.result) == (state, {"stopped": stopped})
+    assert ("early" in over.error) is stopped
+
+
 def test_a_queued_job_is_stopped_without_running(queue: JobQueue, gate: Gate) -> None:
     running = queue.submit("gate", {"steps": 1})
     waiting = queue.submit("gate", {"steps": 1})
