@@ -3,6 +3,7 @@ through a reload and is judged, what is done with its winner, the exhaustion tab
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.ui.browsing import LOAD_MS, Open, fill, look, open_panel, pick, tab, 
 from tests.ui.test_browser_train import asked
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+LONG = pytest.mark.skipif(os.environ.get("ASTOLFO_FULL_SIZE") != "1", reason="set ASTOLFO_FULL_SIZE=1: takes minutes")
 CELLS = "#astolfo_search_result .astolfo-grid .astolfo-cell"
 
 
@@ -141,6 +143,7 @@ def after_it(page: Any, server: str) -> None:
     page.locator("#astolfo_merge_start").wait_for(timeout=LOAD_MS)
 
 
+@LONG
 def test_a_grid_is_paused_stopped_and_gone_on_with(open_page: Open) -> None:
     page = open_page()
     fields(page, "0-1 [3]", 24, "gone on")
@@ -169,6 +172,7 @@ def test_one_is_discarded(open_page: Open) -> None:
     assert page.locator("#astolfo_search_result .astolfo-headline").count() == 0
 
 
+@LONG
 @pytest.mark.parametrize(("width", "theme"), [(1200, "dark"), (390, "light")])
 def test_a_result_fits_and_is_reached_by_keyboard(open_page: Open, width: int, theme: str) -> None:
     page = open_page(width=width, theme=theme)
@@ -189,6 +193,7 @@ def test_a_result_fits_and_is_reached_by_keyboard(open_page: Open, width: int, t
     assert {"astolfo-buttonBUTTON", "astolfo-cellA", "astolfo-gridDIV", "SELECT"} <= reached, reached
 
 
+@LONG
 def test_models_unconds_and_predictions_in_one_table(open_page: Open) -> None:
     page = open_page()
     tab(page, "Search")
