@@ -104,8 +104,11 @@ def test_disk_bytes_and_counts_are_those_of_the_merge(files: None, resolve: Reso
     assert not found.problems
 
 
-def test_tensors_that_are_measured_first_are_read_again(make: Make, resolve: Resolve) -> None:
+def test_tensors_that_are_measured_first_are_read_again(
+    make: Make, resolve: Resolve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A tensor of one part is kept in memory; of several parts it is read for its figures and for its values."""
+    monkeypatch.setattr(runs, "PART", 1 << 18)
     large = {UNET + "input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": torch.randn(640, 640).half()}
     for name in "ab":
         make(name, 1, extra=large)

@@ -117,6 +117,6 @@ def test_a_training_is_discarded_and_fits_the_page(open_page: Open, server: str,
     begin(page, f"gone {width}")
     look(page, f"train-{width}-{theme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.locator(".astolfo-act-cancel").click()
+    page.get_by_role("button", name="Discard").click()
     state(page, "stopped")
     assert asked(server, "live")["training"] is None
