@@ -23,6 +23,9 @@ from .toy import BEST, found, search_of
 ROOT = Path(__file__).resolve().parents[2]
 TOY = Path(__file__).with_name("toy.py")
 STRATEGIES = ("grid", "refine", "additive", "tpe", "cmaes")
+LONG = pytest.mark.skipif(
+    os.environ.get("ASTOLFO_FULL_SIZE") != "1", reason="set ASTOLFO_FULL_SIZE=1: refine is killed"
+)
 
 
 def url_of(folder: Path) -> str:
@@ -89,7 +92,7 @@ def test_a_stopped_search_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["refine", "tpe"])
+@pytest.mark.parametrize("strategy", ["refine", pytest.param("tpe", marks=LONG)])
 def test_killed_at_random_moments_it_gives_the_undisturbed_result(strategy: str, tmp_path: Path) -> None:
     whole = search_of(strategy, url_of(tmp_path / "whole"), tmp_path / "whole")
     whole.run()
